@@ -1,0 +1,1 @@
+//! Networks, configurations, processors and weight layouts of the model families

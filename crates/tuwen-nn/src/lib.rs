@@ -1,0 +1,1 @@
+//! Layers, losses and the scope that loads or initialises parameters

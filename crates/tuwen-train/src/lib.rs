@@ -1,0 +1,1 @@
+//! One training loop: objectives, optimizers, schedules, checkpoints
