@@ -1,1 +1,11 @@
-//! Networks, configurations, processors and weight layouts of the model families
+//! Networks, configurations, processors and weight layouts of the model families.
+//!
+//! A model is a folder with the same files in each: `mod.rs` (the network), `config.rs`, `processor.rs` and
+//! `weights.rs`. Backbones that several families share lie beside the folders.
+
+pub mod clip;
+mod resnet;
+mod vit;
+
+pub use resnet::{ModifiedResNet, ResNetConfig};
+pub use vit::{VisionTransformer, VitConfig};

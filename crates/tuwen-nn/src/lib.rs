@@ -1,1 +1,23 @@
-//! Layers, losses and the scope that loads or initialises parameters
+//! Layers and losses, and the [`Scope`] through which a network loads or initialises its parameters.
+
+mod attention;
+mod conv;
+mod init;
+mod linear;
+mod loss;
+mod norm;
+mod parameters;
+mod pass;
+mod scope;
+mod transformer;
+
+pub use attention::MultiHeadAttention;
+pub use conv::ConvBatchNorm;
+pub use init::Init;
+pub use linear::{Embedding, Linear};
+pub use loss::{contrastive_loss, duplicate_targets};
+pub use norm::LayerNorm;
+pub use parameters::{Entry, Kind, Parameters};
+pub use pass::Pass;
+pub use scope::{LoadReport, Mismatch, Scope};
+pub use transformer::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit};

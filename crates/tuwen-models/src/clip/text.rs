@@ -1,0 +1,108 @@
+//! The text tower: a causal transformer whose feature is the state at the end of the text.
+
+use tuwen_nn::{Embedding, EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Pass, Scope};
+use tuwen_tensor::{AttentionMask, Tensor, ops};
+
+use super::config::{TextConfig, TextPooling};
+
+/// Token ids of a batch of texts, padded to one length.
+#[derive(Clone, Debug)]
+pub struct TokenIds {
+    /// `[batch, length]`, row-major.
+    pub ids: Vec<u32>,
+    /// Tokens in each row.
+    pub length: usize,
+    /// `[batch, length]`, true for real tokens. Without it padding is hidden by the causal mask alone, which gives
+    /// the same features: nothing after the end of a text can reach it.
+    pub attention_mask: Option<Vec<bool>>,
+}
+
+impl TokenIds {
+    /// Number of texts.
+    pub fn batch(&self) -> usize {
+        self.ids.len() / self.length.max(1)
+    }
+}
+
+/// Embeddings, causal layers, final norm, pooling at the end token.
+pub struct TextTransformer {
+    token_embedding: Embedding,
+    position_embedding: Embedding,
+    layers: Vec<EncoderLayer>,
+    final_layer_norm: LayerNorm,
+    pooling: TextPooling,
+}
+
+impl TextTransformer {
+    /// Initialisation as in openai/CLIP `initialize_parameters`.
+    pub fn new(config: &TextConfig, scope: &Scope) -> Self {
+        let width = config.hidden_size;
+        let embeddings = scope.enter("embeddings");
+        let layers = scope.enter("encoder").enter("layers");
+        let std = (width as f32).sqrt().recip();
+        let residual = Init::Normal(std * ((2 * config.num_hidden_layers) as f32).sqrt().recip());
+        let init = EncoderLayerInit {
+            qkv: Init::Normal(std),
+            out_proj: residual,
+            fc1: Init::Normal(((2 * width) as f32).sqrt().recip()),
+            fc2: residual,
+        };
+        let layer = EncoderLayerConfig {
+            hidden_size: width,
+            intermediate_size: config.intermediate_size,
+            num_attention_heads: config.num_attention_heads,
+            hidden_act: config.hidden_act,
+            layer_norm_eps: config.layer_norm_eps,
+        };
+        let embedding = |rows, std, name| Embedding::new(rows, width, Init::Normal(std), &embeddings.enter(name));
+        Self {
+            token_embedding: embedding(config.vocab_size, 0.02, "token_embedding"),
+            position_embedding: embedding(config.max_position_embeddings, 0.01, "position_embedding"),
+            layers: (0..config.num_hidden_layers)
+                .map(|i| EncoderLayer::new(&layer, &init, &layers.enter(i)))
+                .collect(),
+            final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, &scope.enter("final_layer_norm")),
+            pooling: config.pooling,
+        }
+    }
+
+    /// Shapes: `[batch, tokens]` to the normalised state at each text's end `[batch, hidden_size]`.
+    ///
+    /// # Panics
+    /// If an id is outside the vocabulary, or rows are longer than the positions.
+    pub fn forward(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
+        let (batch, length) = (tokens.batch(), tokens.length);
+        let embedded = self.token_embedding.forward(&tokens.ids);
+        let embedded = embedded.reshape(&[batch, length, embedded.last_dim()]);
+        pass.record(|| "text.token_embedding".into(), || embedded.clone());
+        let positions = ops::narrow(&self.position_embedding.table(), 0, 0, length);
+        let mut hidden = ops::add(&embedded, &positions);
+        pass.record(|| "text.embeddings".into(), || hidden.clone());
+        let mask = AttentionMask { keys: tokens.attention_mask.as_deref(), ..AttentionMask::CAUSAL };
+        for (i, layer) in self.layers.iter().enumerate() {
+            hidden = layer.forward(&hidden, mask);
+            pass.record(|| format!("text.layers.{i}"), || hidden.clone());
+        }
+        pass.record(|| "text.final_layer_norm".into(), || self.final_layer_norm.forward(&hidden));
+        let ends: Vec<u32> = tokens
+            .ids
+            .chunks_exact(length)
+            .enumerate()
+            .map(|(row, ids)| (row * length + self.pooling.position(ids)) as u32)
+            .collect();
+        let last = ops::gather_rows(&hidden.reshape(&[batch * length, hidden.last_dim()]), &ends);
+        self.final_layer_norm.forward(&last)
+    }
+}
+
+impl TextPooling {
+    /// Where in a row the text ends.
+    fn position(self, ids: &[u32]) -> usize {
+        let end = match self {
+            Self::LargestId => ids.iter().max().copied(),
+            Self::FirstEos(eos) => Some(eos),
+        };
+        // As the reference does, a row without an end token is pooled at its first position.
+        ids.iter().position(|&id| Some(id) == end).unwrap_or(0)
+    }
+}

@@ -1,0 +1,63 @@
+//! Linear layers and embeddings.
+
+use tuwen_tensor::{Activation, Param, Tensor, ops};
+
+use crate::{Init, Scope};
+
+/// `activation(x · weightᵀ + bias) + residual`.
+pub struct Linear {
+    weight: Param,
+    bias: Option<Param>,
+}
+
+impl Linear {
+    /// A layer with a bias: weight `[out, in]`, bias `[out]`.
+    pub fn new(inner: usize, out: usize, weight: Init, bias: Init, scope: &Scope) -> Self {
+        let bias = scope.param("bias", &[out], bias);
+        Self { bias: Some(bias), ..Self::no_bias(inner, out, weight, scope) }
+    }
+
+    /// A layer without a bias.
+    pub fn no_bias(inner: usize, out: usize, weight: Init, scope: &Scope) -> Self {
+        Self { weight: scope.param("weight", &[out, inner], weight), bias: None }
+    }
+
+    /// A convolution of RGB images whose stride is its kernel, as a linear layer over cut-out patches: the weight
+    /// `[out, 3, side, side]` is read as `[out, 3 · side · side]`.
+    pub fn conv_patch(side: usize, out: usize, weight: Init, scope: &Scope) -> Self {
+        Self { weight: scope.param("weight", &[out, 3, side, side], weight), bias: None }
+    }
+
+    /// Shapes: `[..., in]` to `[..., out]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.forward_fused(x, Activation::Identity, None)
+    }
+
+    /// The layer followed by an activation, and by the sum with a residual `[..., out]`.
+    pub fn forward_fused(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Tensor {
+        let bias = self.bias.as_ref().map(Param::value);
+        ops::linear(x, &self.weight.value(), bias.as_ref(), activation, residual)
+    }
+}
+
+/// A table of vectors, one for each id.
+pub struct Embedding {
+    weight: Param,
+}
+
+impl Embedding {
+    /// A table `[rows, width]` under the name `weight`.
+    pub fn new(rows: usize, width: usize, init: Init, scope: &Scope) -> Self {
+        Self { weight: scope.param("weight", &[rows, width], init) }
+    }
+
+    /// Rows for ids: `[ids]` to `[ids, width]`.
+    pub fn forward(&self, ids: &[u32]) -> Tensor {
+        ops::gather_rows(&self.weight.value(), ids)
+    }
+
+    /// The table itself `[rows, width]`.
+    pub fn table(&self) -> Tensor {
+        self.weight.value()
+    }
+}

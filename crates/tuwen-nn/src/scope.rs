@@ -1,0 +1,243 @@
+//! The path into a network's parameters, and the one place that decides whether they are loaded or drawn.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tuwen_tensor::checkpoint::TensorSource;
+use tuwen_tensor::{Param, Tensor};
+
+use crate::parameters::{Entry, Kind, Parameters};
+use crate::Init;
+
+/// A path into a network's parameters. Constructors of layers ask it for their tensors by name; whether those are
+/// loaded, drawn at random or only counted is decided once, by the root.
+#[derive(Clone)]
+pub struct Scope {
+    root: Arc<Root>,
+    path: String,
+}
+
+struct Root {
+    origin: Origin,
+    trainable: bool,
+    found: Mutex<Found>,
+}
+
+enum Origin {
+    Load(Arc<dyn TensorSource>),
+    Init { seed: u64 },
+    Count,
+}
+
+#[derive(Default)]
+struct Found {
+    parameters: Parameters,
+    report: LoadReport,
+}
+
+/// A tensor whose shape is not what the configuration asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Its name.
+    pub name: String,
+    /// The shape that the configuration asks for.
+    pub expected: Vec<usize>,
+    /// The shape in the checkpoint.
+    pub got: Vec<usize>,
+}
+
+/// Everything that does not fit between a configuration and a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Names that the network needs and the checkpoint lacks, each with the nearest unused name.
+    pub missing: Vec<(String, Option<String>)>,
+    /// Names in the checkpoint that the network does not use.
+    pub unused: Vec<String>,
+    /// Names with another shape.
+    pub mismatched: Vec<Mismatch>,
+    /// Tensors that could not be read, with the reason.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl LoadReport {
+    fn is_clean(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A checkpoint of another model differs in every name; a screenful of them is enough.
+        const SHOWN: usize = 8;
+        fn list<T>(
+            f: &mut fmt::Formatter<'_>,
+            what: &str,
+            items: &[T],
+            line: impl Fn(&T) -> String,
+        ) -> fmt::Result {
+            if items.is_empty() {
+                return Ok(());
+            }
+            write!(f, "\n  {} {what}:", items.len())?;
+            for item in items.iter().take(SHOWN) {
+                write!(f, "\n    {}", line(item))?;
+            }
+            if items.len() > SHOWN { write!(f, "\n    and {} more", items.len() - SHOWN) } else { Ok(()) }
+        }
+        write!(f, "the checkpoint does not fit the configuration:")?;
+        list(f, "missing", &self.missing, |(name, near)| match near {
+            Some(near) => format!("{name} (did you mean {near}?)"),
+            None => name.clone(),
+        })?;
+        list(f, "unused", &self.unused, String::clone)?;
+        list(f, "of another shape", &self.mismatched, |m| {
+            format!("{}: expected {:?}, got {:?}", m.name, m.expected, m.got)
+        })?;
+        list(f, "unreadable", &self.unreadable, |(name, reason)| format!("{name}: {reason}"))
+    }
+}
+
+impl std::error::Error for LoadReport {}
+
+impl Scope {
+    /// Loads every parameter from a checkpoint in Hugging Face's names.
+    pub fn load(source: Arc<dyn TensorSource>) -> Self {
+        Self::root(Origin::Load(source), false)
+    }
+
+    /// Loads as [`Scope::load`] does, for further training.
+    pub fn load_trainable(source: Arc<dyn TensorSource>) -> Self {
+        Self::root(Origin::Load(source), true)
+    }
+
+    /// Draws every parameter; the seed and the names decide the values.
+    pub fn init(seed: u64) -> Self {
+        Self::root(Origin::Init { seed }, true)
+    }
+
+    /// Notes names and shapes only: the network takes no memory and cannot run.
+    pub fn count() -> Self {
+        Self::root(Origin::Count, false)
+    }
+
+    fn root(origin: Origin, trainable: bool) -> Self {
+        Self { root: Arc::new(Root { origin, trainable, found: Mutex::default() }), path: String::new() }
+    }
+
+    /// The scope of a part.
+    pub fn enter(&self, part: impl fmt::Display) -> Self {
+        Self { root: self.root.clone(), path: self.name(&part) }
+    }
+
+    /// A learnable parameter of this scope.
+    pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Param {
+        self.entry(name, shape, init, Kind::Parameter)
+    }
+
+    /// A tensor that the forward pass keeps (running statistics).
+    pub fn buffer(&self, name: &str, shape: &[usize], init: Init) -> Param {
+        self.entry(name, shape, init, Kind::Buffer)
+    }
+
+    /// The parameters of the finished network, or everything that did not fit.
+    pub fn finish(self) -> Result<Parameters, LoadReport> {
+        let mut found = self.found();
+        let Found { parameters, mut report } = std::mem::take(&mut *found);
+        if let Origin::Load(source) = &self.root.origin {
+            let used: BTreeSet<&str> = parameters.iter().map(|entry| entry.name.as_str()).collect();
+            report.unused = source.names().into_iter().filter(|name| !used.contains(name.as_str())).collect();
+            for (name, near) in &mut report.missing {
+                *near = nearest(name, &report.unused);
+            }
+        }
+        if report.is_clean() { Ok(parameters) } else { Err(report) }
+    }
+
+    fn name(&self, part: &impl fmt::Display) -> String {
+        if self.path.is_empty() { part.to_string() } else { format!("{}.{part}", self.path) }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.root.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind) -> Param {
+        let name = self.name(&name);
+        let value = match &self.root.origin {
+            Origin::Init { seed } => {
+                Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape)
+            }
+            Origin::Count => Tensor::shape_only(shape),
+            Origin::Load(source) => self.read(source.as_ref(), &name, shape),
+        };
+        let param = Param::new(value, self.root.trainable && kind == Kind::Parameter);
+        self.found().parameters.0.push(Entry { name, param: param.clone(), kind });
+        param
+    }
+
+    /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails.
+    fn read(&self, source: &dyn TensorSource, name: &str, shape: &[usize]) -> Tensor {
+        let Some(info) = source.info(name) else {
+            self.found().report.missing.push((name.to_owned(), None));
+            return Tensor::shape_only(shape);
+        };
+        if info.shape != shape {
+            let mismatch = Mismatch { name: name.to_owned(), expected: shape.to_vec(), got: info.shape };
+            self.found().report.mismatched.push(mismatch);
+            return Tensor::shape_only(shape);
+        }
+        match source.read(name) {
+            Ok(tensor) => Tensor::new(&tensor.to_f32(), shape),
+            Err(error) => {
+                self.found().report.unreadable.push((name.to_owned(), error.to_string()));
+                Tensor::shape_only(shape)
+            }
+        }
+    }
+}
+
+/// The candidate within a third of the name's length in edits, if any.
+fn nearest(name: &str, candidates: &[String]) -> Option<String> {
+    /// A checkpoint of another model has thousands of unused names; none of them is a misspelling.
+    const MAX_CANDIDATES: usize = 64;
+    let by_distance = |candidate: &&String| edit_distance(name, candidate);
+    let best = candidates.iter().take(MAX_CANDIDATES).min_by_key(by_distance)?;
+    (edit_distance(name, best) <= name.len() / 3).then(|| best.clone())
+}
+
+/// Levenshtein's distance over bytes.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn counting_takes_no_memory_and_keeps_names() {
+        let scope = Scope::count();
+        scope.enter("a").enter(3).param("weight", &[1_000_000, 1_000_000], Init::ZEROS);
+        scope.enter("a").buffer("running_mean", &[5], Init::ZEROS);
+        let parameters = scope.finish().expect("nothing to miss");
+        assert_eq!(parameters.total(), 1_000_000_000_000);
+        assert!(parameters.get("a.3.weight").is_some());
+    }
+}

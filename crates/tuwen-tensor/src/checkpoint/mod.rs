@@ -1,0 +1,57 @@
+//! Checkpoint files: safetensors, PyTorch archives (zip, TorchScript, the old stream), whole or in shards.
+//!
+//! A file is recognised by its content, never by its extension, mapped into memory, and treated as hostile: every
+//! length, offset, shape and stride is checked before use, and a pickle is read for its tensors while nothing in it
+//! is ever called. [`rules`] translates foreign parameter names while reading and back again on export.
+
+mod directory;
+mod error;
+mod file;
+mod globals;
+mod int8;
+mod pickle;
+mod raw;
+pub mod rules;
+mod safetensors;
+mod sharded;
+#[cfg(test)]
+mod testing;
+mod torch;
+mod write;
+
+pub use directory::{open_weights_in, weight_files_in};
+pub use error::{CheckpointError, Problem};
+pub use file::{Checkpoint, Format, open};
+pub use int8::quantize_rows_i8;
+pub use raw::{DType, RawTensor, TensorInfo};
+pub use rules::{Mapped, Rule};
+pub use write::{write_atomically, write_safetensors};
+
+/// Anything that yields tensors by name: an open checkpoint, or one seen through naming rules.
+pub trait TensorSource: Send + Sync {
+    /// All names, sorted.
+    fn names(&self) -> Vec<String>;
+
+    /// Type and shape of one tensor, without touching its data; `None` for an unknown name.
+    fn info(&self, name: &str) -> Option<TensorInfo>;
+
+    /// One tensor; borrowed from the mapped file where it lies there contiguously.
+    ///
+    /// # Errors
+    /// An unknown name, or data that the checkpoint holds in an unreadable form.
+    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError>;
+}
+
+impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
+    fn names(&self) -> Vec<String> {
+        (**self).names()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        (**self).info(name)
+    }
+
+    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
+        (**self).read(name)
+    }
+}

@@ -1,0 +1,72 @@
+//! Multi-head attention: self, causal and cross, with an optional key mask.
+
+use tuwen_kernels::AttentionShape;
+
+use crate::Tensor;
+use crate::tape::{needs_tape, record};
+
+/// Which keys a query may see.
+#[derive(Clone, Copy, Default)]
+pub struct AttentionMask<'a> {
+    /// Only keys up to the query's own position, counted from the end when there are more keys than queries.
+    pub causal: bool,
+    /// `[batch, keys]`, true where a key may be seen by every query of that row.
+    pub keys: Option<&'a [bool]>,
+}
+
+impl AttentionMask<'_> {
+    /// The mask of a decoder.
+    pub const CAUSAL: Self = Self { causal: true, keys: None };
+}
+
+fn shape(q: &Tensor, k: &Tensor, heads: usize, mask: &AttentionMask) -> AttentionShape {
+    let [batch, query_len, width] = q.dims();
+    let [key_batch, key_len, key_width] = k.dims();
+    assert!(
+        batch == key_batch && width == key_width && width % heads == 0,
+        "attention of queries {:?} to keys {:?} with {heads} heads",
+        q.shape(),
+        k.shape()
+    );
+    assert!(mask.keys.is_none_or(|m| m.len() == batch * key_len), "a key mask holds batch * keys values");
+    let head_dim = width / heads;
+    let scale = (head_dim as f32).sqrt().recip();
+    AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal: mask.causal }
+}
+
+/// `softmax(q kᵀ / √head_dim) v` for each head.
+///
+/// Shapes: q `[batch, queries, width]`, k and v `[batch, keys, width]`, heads side by side in `width`; the result
+/// is shaped as q. A query that may see no key gets zeros.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: AttentionMask) -> Tensor {
+    assert_eq!(k.shape(), v.shape(), "keys and values are shaped alike");
+    let shape = shape(q, k, heads, &mask);
+    let device = q.device();
+    let (out, lse) = device.attention(q.buffer(), k.buffer(), v.buffer(), mask.keys, &shape);
+    let out = Tensor::from_buffer(device, out, q.shape());
+    if !needs_tape(&[q, k, v]) {
+        return out;
+    }
+    let saved = [q.detach(), k.detach(), v.detach()];
+    let (saved_out, keys) = (out.clone(), mask.keys.map(<[bool]>::to_vec));
+    record(out, &[q, k, v], move |dout| {
+        let inputs = [saved[0].buffer(), saved[1].buffer(), saved[2].buffer()];
+        let gradients = device.attention_backward(
+            inputs,
+            saved_out.buffer(),
+            &lse,
+            dout.buffer(),
+            keys.as_deref(),
+            &shape,
+        );
+        let with_shape = |(gradient, input): (_, &Tensor)| Tensor::from_buffer(device, gradient, input.shape());
+        gradients.into_iter().zip(&saved).map(with_shape).map(Some).collect()
+    })
+}
+
+/// The attention probabilities `[batch, heads, queries, keys]`; not recorded.
+pub fn attention_weights(q: &Tensor, k: &Tensor, heads: usize, mask: AttentionMask) -> Tensor {
+    let shape = shape(q, k, heads, &mask);
+    let weights = q.device().attention_weights(q.buffer(), k.buffer(), mask.keys, &shape);
+    Tensor::from_buffer(q.device(), weights, &[shape.batch, heads, shape.query_len, shape.key_len])
+}

@@ -1,0 +1,86 @@
+//! The matrix product with a weight; bias, activation and residual fused.
+
+use tuwen_kernels::Activation;
+
+use crate::Tensor;
+use crate::device::Epilogue;
+use crate::tape::{needs_tape, record};
+
+/// `activation(x · weightᵀ + bias) + residual`.
+///
+/// Shapes: x `[..., in]`, weight `[out, in]`, bias `[out]`, residual and result `[..., out]`. A weight of more axes
+/// (a convolution over patches) is read as `[out, product of the others]`.
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    residual: Option<&Tensor>,
+) -> Tensor {
+    let out = weight.shape()[0];
+    let inner = weight.shape()[1..].iter().product();
+    assert_eq!(x.last_dim(), inner, "linear of {:?} with a weight {:?}", x.shape(), weight.shape());
+    let device = x.device();
+    let rows = x.elements() / inner.max(1);
+    let mut shape = x.shape().to_vec();
+    *shape.last_mut().expect("x has a last axis") = out;
+    assert!(residual.is_none_or(|r| r.shape() == shape), "the residual is shaped as the result");
+
+    let packed = weight.packed(|| device.pack_linear(weight.buffer(), out, inner));
+    let mut inputs = vec![x, weight];
+    inputs.extend(bias);
+    inputs.extend(residual);
+    let recording = needs_tape(&inputs);
+    // The backward pass of an activation needs what it was applied to, so recording keeps the two apart.
+    let fuse = !recording || activation == Activation::Identity;
+    let epilogue = Epilogue {
+        bias: bias.map(Tensor::buffer),
+        activation: fuse.then_some(activation),
+        residual: residual.filter(|_| fuse).map(Tensor::buffer),
+        residual_first: false,
+    };
+    let product = Tensor::from_buffer(device, device.linear(x.buffer(), packed, rows, epilogue), &shape);
+    if !recording {
+        return product;
+    }
+    let (y, pre_activation) = if fuse {
+        (product, None)
+    } else {
+        let activated = device.activate(activation, product.buffer());
+        let y = match residual {
+            Some(residual) => device.add(&activated, residual.buffer()),
+            None => activated,
+        };
+        (Tensor::from_buffer(device, y, &shape), Some(product))
+    };
+
+    let (saved_x, saved_weight) = (x.detach(), weight.detach());
+    let (x_needs, weight_needs) = (x.requires_grad(), weight.requires_grad());
+    let bias_needs = bias.map(Tensor::requires_grad);
+    let has_residual = residual.is_some();
+    record(y, &inputs, move |dy| {
+        let dz = match &pre_activation {
+            Some(z) => super::activation::backward(activation, z, &dy),
+            None => dy.clone(),
+        };
+        let dx = x_needs.then(|| {
+            let dx = device.matmul(dz.buffer(), false, saved_weight.buffer(), false, rows, out, inner);
+            Tensor::from_buffer(device, dx, saved_x.shape())
+        });
+        let dw = weight_needs.then(|| {
+            let dw = device.matmul(dz.buffer(), true, saved_x.buffer(), false, out, rows, inner);
+            Tensor::from_buffer(device, dw, saved_weight.shape())
+        });
+        let mut gradients = vec![dx, dw];
+        gradients.extend(bias_needs.map(|needs| {
+            needs.then(|| Tensor::from_buffer(device, device.column_sums(dz.buffer(), out), &[out]))
+        }));
+        gradients.extend(has_residual.then_some(Some(dy)));
+        gradients
+    })
+}
+
+/// `a · bᵀ` for two tensors of rows: a `[m, k]`, b `[n, k]`, the result `[m, n]`.
+pub fn matmul_nt(a: &Tensor, b: &Tensor) -> Tensor {
+    linear(a, b, None, Activation::Identity, None)
+}

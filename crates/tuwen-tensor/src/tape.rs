@@ -1,0 +1,116 @@
+//! The tape: what an operation leaves behind so that gradients can flow back through it.
+//!
+//! It is define-by-run. A node keeps only what its backward pass needs; running that pass consumes it, so buffers
+//! return to the pool while the tape unwinds. Where nothing needs a gradient, no node is made.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::Tensor;
+
+type Backward = Box<dyn FnOnce(Tensor) -> Vec<Option<Tensor>> + Send>;
+
+/// One recorded operation, or a leaf.
+pub(crate) struct Node {
+    /// Grows with creation, so an input's id is always smaller than its consumer's.
+    id: u64,
+    inputs: Vec<Option<Arc<Node>>>,
+    /// Gone once it has run; a leaf never has one.
+    backward: Mutex<Option<Backward>>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static RECORDING: Cell<bool> = const { Cell::new(true) };
+}
+
+impl Node {
+    pub(crate) fn leaf() -> Arc<Self> {
+        Self::new(Vec::new(), None)
+    }
+
+    fn new(inputs: Vec<Option<Arc<Node>>>, backward: Option<Backward>) -> Arc<Self> {
+        Arc::new(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), inputs, backward: Mutex::new(backward) })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// Runs `f` without recording: no tape, no memory kept for a backward pass.
+pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            RECORDING.set(self.0);
+        }
+    }
+    let _restore = Restore(RECORDING.replace(false));
+    f()
+}
+
+/// Whether a result computed from `inputs` has to be recorded.
+pub(crate) fn needs_tape(inputs: &[&Tensor]) -> bool {
+    RECORDING.get() && inputs.iter().any(|tensor| tensor.node().is_some())
+}
+
+/// Records how gradients flow from `output` back to `inputs`; `backward` returns one gradient an input, or `None`
+/// for an input that needs none.
+pub(crate) fn record(
+    output: Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(Tensor) -> Vec<Option<Tensor>> + Send + 'static,
+) -> Tensor {
+    let inputs = inputs.iter().map(|tensor| tensor.node().cloned()).collect();
+    output.with_node(Node::new(inputs, Some(Box::new(backward))))
+}
+
+/// Gradients of a scalar with respect to the leaves that it depends on.
+#[derive(Default)]
+pub struct Gradients {
+    by_leaf: HashMap<u64, Tensor>,
+}
+
+impl Gradients {
+    /// Takes the gradient of a leaf tensor, if the scalar depends on it.
+    pub fn take(&mut self, leaf: &Tensor) -> Option<Tensor> {
+        self.by_leaf.remove(&leaf.node()?.id())
+    }
+
+    /// The gradient of a leaf tensor, if the scalar depends on it.
+    pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
+        self.by_leaf.get(&leaf.node()?.id())
+    }
+}
+
+/// Runs the tape backwards from `root`, whose gradient is `seed`.
+pub(crate) fn backward(root: Tensor, seed: Tensor) -> Gradients {
+    let mut gradients = Gradients::default();
+    let mut pending: BTreeMap<u64, (Arc<Node>, Tensor)> = BTreeMap::new();
+    if let Some(node) = root.node() {
+        pending.insert(node.id, (node.clone(), seed));
+    }
+    drop(root);
+    // The greatest id first: every consumer of a node has run before the node itself.
+    while let Some((id, (node, gradient))) = pending.pop_last() {
+        let run = node.backward.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let Some(run) = run else {
+            assert!(node.inputs.is_empty(), "the tape was already run backwards through this tensor");
+            gradients.by_leaf.insert(id, gradient);
+            continue;
+        };
+        for (input, contribution) in node.inputs.iter().zip(run(gradient)) {
+            let (Some(input), Some(contribution)) = (input, contribution) else { continue };
+            let sum = match pending.remove(&input.id) {
+                Some((_, sum)) => sum.accumulate(contribution),
+                None => contribution,
+            };
+            pending.insert(input.id, (input.clone(), sum));
+        }
+    }
+    gradients
+}

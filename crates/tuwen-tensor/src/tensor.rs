@@ -1,0 +1,187 @@
+//! The tensor: shape, buffer, device, and its place on the tape.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::device::{Buffer, Device, Packed};
+use crate::tape::{self, Gradients, Node};
+use crate::{Cpu, ops};
+
+/// An immutable f32 tensor, contiguous and row-major. Cloning shares the buffer.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+struct Inner {
+    shape: Vec<usize>,
+    buffer: Arc<Buffer>,
+    device: &'static dyn Device,
+    node: Option<Arc<Node>>,
+    /// The form in which a weight is multiplied, made at its first use.
+    packed: OnceLock<Packed>,
+}
+
+impl Tensor {
+    /// A tensor on the CPU.
+    ///
+    /// # Panics
+    /// If the shape does not hold as many elements as `values`.
+    pub fn new(values: &[f32], shape: &[usize]) -> Self {
+        Self::on(&Cpu, values, shape)
+    }
+
+    /// A tensor on a device.
+    pub fn on(device: &'static dyn Device, values: &[f32], shape: &[usize]) -> Self {
+        Self::from_buffer(device, device.upload(values), shape)
+    }
+
+    /// A tensor of equal values on the CPU.
+    pub fn full(value: f32, shape: &[usize]) -> Self {
+        Self::from_buffer(&Cpu, Cpu.full(shape.iter().product(), value), shape)
+    }
+
+    /// A tensor of a shape alone, without memory: for counting parameters. No operation may touch it.
+    pub fn shape_only(shape: &[usize]) -> Self {
+        Self::from_buffer(&Cpu, Buffer::new((), shape.iter().product()), shape)
+    }
+
+    pub(crate) fn from_buffer(device: &'static dyn Device, buffer: Buffer, shape: &[usize]) -> Self {
+        Self::share(device, Arc::new(buffer), shape)
+    }
+
+    fn share(device: &'static dyn Device, buffer: Arc<Buffer>, shape: &[usize]) -> Self {
+        let elements: usize = shape.iter().product();
+        assert_eq!(elements, buffer.len(), "shape {shape:?} does not hold {} elements", buffer.len());
+        Self(Arc::new(Inner { shape: shape.to_vec(), buffer, device, node: None, packed: OnceLock::new() }))
+    }
+
+    /// Lengths of the axes.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// The shape as an array.
+    ///
+    /// # Panics
+    /// If the tensor does not have `N` axes.
+    pub fn dims<const N: usize>(&self) -> [usize; N] {
+        let Ok(dims) = self.shape().try_into() else { panic!("expected {N} axes, got {:?}", self.shape()) };
+        dims
+    }
+
+    /// Length of the last axis (1 for a scalar).
+    pub fn last_dim(&self) -> usize {
+        self.shape().last().copied().unwrap_or(1)
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.0.buffer.len()
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> &'static dyn Device {
+        self.0.device
+    }
+
+    /// Copies the values to the host.
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.device().read(self.buffer())
+    }
+
+    /// The value of a tensor of one element.
+    ///
+    /// # Panics
+    /// If it has another number of elements.
+    pub fn item(&self) -> f32 {
+        assert_eq!(self.elements(), 1, "item() of a tensor of shape {:?}", self.shape());
+        self.to_vec()[0]
+    }
+
+    /// The same values under another shape; no copy.
+    pub fn reshape(&self, shape: &[usize]) -> Self {
+        ops::reshape(self, shape)
+    }
+
+    /// The same values off the tape; no copy.
+    pub fn detach(&self) -> Self {
+        Self::share(self.0.device, self.0.buffer.clone(), &self.0.shape)
+    }
+
+    /// The same values, off the tape, under another shape.
+    pub(crate) fn view(&self, shape: &[usize]) -> Self {
+        Self::share(self.0.device, self.0.buffer.clone(), shape)
+    }
+
+    /// The same values as a leaf: [`Tensor::backward`] gives a gradient for it.
+    pub fn leaf(&self) -> Self {
+        self.with_node(Node::leaf())
+    }
+
+    /// Whether operations on this tensor are recorded.
+    pub fn requires_grad(&self) -> bool {
+        self.0.node.is_some()
+    }
+
+    /// Gradients of this scalar with respect to every leaf it depends on. Consumes the tape.
+    ///
+    /// # Panics
+    /// If the tensor has more than one element.
+    pub fn backward(self) -> Gradients {
+        assert_eq!(self.elements(), 1, "backward() starts at a scalar; this is {:?}", self.shape());
+        let seed = Self::from_buffer(self.device(), self.device().full(1, 1.0), self.shape());
+        tape::backward(self, seed)
+    }
+
+    /// Gradients of `sum(self * seed)`; consumes the tape. Gradient caching starts here with cached feature gradients.
+    pub fn backward_from(self, seed: Tensor) -> Gradients {
+        assert_eq!(self.shape(), seed.shape(), "the seed is shaped as the tensor");
+        tape::backward(self, seed)
+    }
+
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.0.buffer
+    }
+
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.0.node.as_ref()
+    }
+
+    pub(crate) fn with_node(&self, node: Arc<Node>) -> Self {
+        Self(Arc::new(Inner {
+            shape: self.0.shape.clone(),
+            buffer: self.0.buffer.clone(),
+            device: self.0.device,
+            node: Some(node),
+            packed: OnceLock::new(),
+        }))
+    }
+
+    pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
+        self.0.packed.get_or_init(pack)
+    }
+
+    /// `self + other`, reusing this buffer when nobody else holds it.
+    pub(crate) fn accumulate(self, other: Tensor) -> Tensor {
+        let device = self.device();
+        let shape = self.0.shape.clone();
+        let mut buffer = self.into_buffer();
+        device.add_assign(&mut buffer, other.buffer());
+        Self::from_buffer(device, buffer, &shape)
+    }
+
+    /// The buffer for writing: this one when nobody else holds it, else a copy.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        let device = self.device();
+        let shared = match Arc::try_unwrap(self.0) {
+            Ok(inner) => inner.buffer,
+            Err(shared) => shared.buffer.clone(),
+        };
+        Arc::try_unwrap(shared).unwrap_or_else(|shared| device.scale(&shared, 1.0))
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor{:?} on {}", self.shape(), self.device().name())
+    }
+}
