@@ -1,1 +1,20 @@
-//! One training loop: objectives, optimizers, schedules, checkpoints
+//! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
+
+pub mod checkpoint;
+mod error;
+pub mod evaluate;
+mod log;
+mod objective;
+mod optimizer;
+pub mod recipe;
+mod schedule;
+mod trainer;
+
+pub use error::TrainError;
+pub use evaluate::Metrics;
+pub use log::{EvalRecord, Log, StepRecord};
+pub use objective::{BatchSource, Loss, Objective};
+pub use optimizer::{Optimizer, Settings, decays};
+pub use recipe::Recipe;
+pub use schedule::{Decay, Schedule};
+pub use trainer::{Event, Observer, Outcome, Start, Trainer};

@@ -1,0 +1,93 @@
+//! What can go wrong in training, said with the file, the place and the expectation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a training run did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The recipe cannot be read as one.
+    #[error("{}{}: {message}", path.display(), line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    Recipe {
+        /// The recipe file.
+        path: PathBuf,
+        /// Where in it, if that is known.
+        line: Option<usize>,
+        /// What is wrong.
+        message: String,
+    },
+    /// The recipe is not the one that the checkpoint was made with.
+    #[error("{} was made with another recipe: {}; restore it, or start anew in another output directory", checkpoint.display(), changes.join(", "))]
+    RecipeChanged {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// `key: old -> new` for each difference.
+        changes: Vec<String>,
+    },
+    /// A new run would mix with an old one.
+    #[error("{} holds the checkpoints of an earlier run: resume it, or choose another output directory", .0.display())]
+    OutputInUse(PathBuf),
+    /// There is nothing to resume.
+    #[error("{} holds no checkpoint to resume from", .0.display())]
+    NothingToResume(PathBuf),
+    /// A checkpoint of a run does not fit the network that the recipe describes.
+    #[error("{}: {reason}", path.display())]
+    State {
+        /// The file concerned.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Too little data for a single step.
+    #[error("the data give {samples} samples, fewer than the batch size of {batch_size}")]
+    TooLittleData {
+        /// Samples in an epoch.
+        samples: usize,
+        /// Samples in a step.
+        batch_size: usize,
+    },
+    /// A whole epoch without a batch.
+    #[error("an epoch gave no batch: {failures} samples could not be read")]
+    NoData {
+        /// Samples that failed.
+        failures: u64,
+    },
+    /// A loss or gradient is no longer a number.
+    #[error("step {step}: {what} is {value}; lower the learning rate or clip the gradient")]
+    Diverged {
+        /// The step that was not taken.
+        step: u64,
+        /// Which quantity.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Data that an evaluation cannot use.
+    #[error("evaluation {eval:?}: {reason}")]
+    Eval {
+        /// Its name in the recipe.
+        eval: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A checkpoint file could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] tuwen_tensor::checkpoint::CheckpointError),
+    /// A checkpoint does not fit a configuration.
+    #[error(transparent)]
+    Load(#[from] tuwen_nn::LoadReport),
+}
+
+impl TrainError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}

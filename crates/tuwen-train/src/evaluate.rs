@@ -1,0 +1,170 @@
+//! Retrieval and zero-shot metrics over embeddings.
+
+use std::collections::BTreeMap;
+
+/// Metrics by name, in percent or as plain numbers; the order is that of the names.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// Rows of equal length, each on the unit sphere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embeddings {
+    /// `[rows, dim]`, row-major.
+    pub values: Vec<f32>,
+    /// Length of a row.
+    pub dim: usize,
+}
+
+impl Embeddings {
+    /// No rows yet.
+    pub fn empty(dim: usize) -> Self {
+        Self { values: Vec::new(), dim }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.values.len().checked_div(self.dim).unwrap_or(0)
+    }
+
+    /// One row.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.dim..][..self.dim]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dim.max(1))
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// How many scores are above the best correct one, or equal to it and before it: the rank of the best correct
+/// candidate, counted from 0. With no correct candidate the rank is the number of candidates.
+fn rank(scores: &[f32], correct: impl Fn(usize) -> bool) -> usize {
+    let best = (0..scores.len()).filter(|&i| correct(i)).fold(None, |best: Option<usize>, i| match best {
+        Some(b) if scores[b] >= scores[i] => Some(b),
+        _ => Some(i),
+    });
+    let Some(best) = best else { return scores.len() };
+    // Not a number is counted as better: a broken model must not look perfect.
+    let beats = |(i, &score): (usize, &f32)| {
+        !correct(i) && (!(score <= scores[best]) || (score == scores[best] && i < best))
+    };
+    scores.iter().enumerate().filter(|&candidate| beats(candidate)).count()
+}
+
+/// Percentage of ranks below `k`.
+fn recall(ranks: &[usize], k: usize) -> f64 {
+    100.0 * ranks.iter().filter(|&&rank| rank < k).count() as f64 / ranks.len().max(1) as f64
+}
+
+/// Recall at 1, 5 and 10 in both directions, in percent. A query is answered at k if at least one correct item is
+/// among its k nearest; an image has several correct texts, a text has one image.
+///
+/// `image_of_text[t]` is the row of the image that text t describes. `mean_recall` is the mean of the six.
+pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize]) -> Metrics {
+    let text_ranks: Vec<usize> = images
+        .iter()
+        .enumerate()
+        .map(|(image, query)| {
+            let scores: Vec<f32> = texts.iter().map(|text| dot(query, text)).collect();
+            rank(&scores, |text| image_of_text[text] == image)
+        })
+        .collect();
+    let image_ranks: Vec<usize> = texts
+        .iter()
+        .zip(image_of_text)
+        .map(|(query, &correct)| {
+            let scores: Vec<f32> = images.iter().map(|image| dot(query, image)).collect();
+            rank(&scores, |image| image == correct)
+        })
+        .collect();
+    let directions = [("image_to_text", &text_ranks), ("text_to_image", &image_ranks)];
+    let recalls = directions.into_iter().flat_map(|(direction, ranks)| {
+        [1, 5, 10].map(|k| (format!("{direction}_recall_at_{k}"), recall(ranks, k)))
+    });
+    let mut metrics: Metrics = recalls.collect();
+    let mean = metrics.values().sum::<f64>() / metrics.len() as f64;
+    metrics.insert("mean_recall".into(), mean);
+    metrics
+}
+
+/// Top-1 and top-5 accuracy in percent of images against one embedding a class.
+pub fn zero_shot(images: &Embeddings, classes: &Embeddings, labels: &[usize]) -> Metrics {
+    let ranks: Vec<usize> = images
+        .iter()
+        .zip(labels)
+        .map(|(image, &label)| {
+            let scores: Vec<f32> = classes.iter().map(|class| dot(image, class)).collect();
+            rank(&scores, |class| class == label)
+        })
+        .collect();
+    [("top1", 1), ("top5", 5)].map(|(name, k)| (name.to_owned(), recall(&ranks, k))).into()
+}
+
+/// The embedding of each class: the normalised mean of its prompts' embeddings, which lie class by class.
+pub fn ensemble(prompts: &Embeddings, templates: usize) -> Embeddings {
+    let mut values = Vec::with_capacity(prompts.values.len() / templates.max(1));
+    for class in prompts.values.chunks_exact(prompts.dim * templates.max(1)) {
+        let mut mean = vec![0.0_f64; prompts.dim];
+        for prompt in class.chunks_exact(prompts.dim) {
+            let norm = norm(prompt.iter().copied().map(f64::from));
+            mean.iter_mut().zip(prompt).for_each(|(sum, &v)| *sum += f64::from(v) / norm);
+        }
+        let norm = norm(mean.iter().copied());
+        values.extend(mean.iter().map(|v| (v / norm) as f32));
+    }
+    Embeddings { values, dim: prompts.dim }
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt().max(1e-12)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: &[[f32; 2]]) -> Embeddings {
+        Embeddings { values: values.concat(), dim: 2 }
+    }
+
+    #[test]
+    fn one_right_text_among_several_is_enough() {
+        let images = rows(&[[1.0, 0.0], [0.0, 1.0]]);
+        // Image 0 has a near text (0) and a far one (1); the texts of image 1 are both nearer to image 0.
+        let texts = rows(&[[0.99, 0.1], [0.1, 0.99], [0.8, 0.6], [0.9, 0.3]]);
+        let metrics = retrieval(&images, &texts, &[0, 0, 1, 1]);
+        assert_eq!(metrics["image_to_text_recall_at_1"], 50.0);
+        assert_eq!(metrics["image_to_text_recall_at_5"], 100.0);
+        assert_eq!(metrics["text_to_image_recall_at_1"], 25.0);
+        assert_eq!(metrics["text_to_image_recall_at_10"], 100.0);
+        assert!((metrics["mean_recall"] - (50.0 + 100.0 + 100.0 + 25.0 + 100.0 + 100.0) / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn ties_and_not_a_number_do_not_flatter() {
+        assert_eq!(rank(&[0.5, 0.5, 0.5], |i| i == 2), 2);
+        assert_eq!(rank(&[0.5, 0.5, 0.5], |i| i == 0), 0);
+        assert_eq!(rank(&[f32::NAN, 0.5], |i| i == 1), 1);
+        assert_eq!(rank(&[0.1, f32::NAN], |i| i == 1), 1);
+        assert_eq!(rank(&[0.1, 0.2], |_| false), 2);
+        let collapsed = rows(&[[1.0, 0.0]; 20]);
+        let labels: Vec<usize> = (0..20).collect();
+        assert_eq!(zero_shot(&collapsed, &collapsed, &labels)["top1"], 5.0);
+    }
+
+    #[test]
+    fn ensembles_average_directions_not_lengths() {
+        let prompts = rows(&[[2.0, 0.0], [0.0, 10.0], [0.0, 1.0], [0.0, 3.0]]);
+        let classes = ensemble(&prompts, 2);
+        let half = 0.5_f32.sqrt();
+        let expected = [half, half, 0.0, 1.0];
+        assert!(classes.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{classes:?}");
+        let images = rows(&[[0.7, 0.7], [0.0, 1.0], [1.0, 0.0]]);
+        let metrics = zero_shot(&images, &classes, &[0, 1, 1]);
+        assert!((metrics["top1"] - 200.0 / 3.0).abs() < 1e-9);
+        assert_eq!(metrics["top5"], 100.0);
+    }
+}

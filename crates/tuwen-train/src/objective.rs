@@ -1,0 +1,56 @@
+//! What the training loop knows of a model, and what it knows of data.
+
+use std::path::Path;
+
+use tuwen_nn::{Parameters, Pass};
+use tuwen_tensor::Tensor;
+
+use crate::recipe::{Eval, ExportType};
+use crate::{Metrics, Recipe, Settings, TrainError};
+
+/// A term of the loss and its name.
+pub type Loss = (&'static str, Tensor);
+
+/// A model together with what it is trained to do.
+pub trait Objective {
+    /// What a step learns from.
+    type Batch;
+
+    /// Everything that is saved and, where trainable, learnt.
+    fn parameters(&self) -> &Parameters;
+
+    /// Settings of the optimizer: those of the recipe, and the model's own where it has none.
+    fn optimizer_settings(&self, recipe: &Recipe) -> Settings;
+
+    /// The terms of the loss of a batch, at least one, on the tape; their sum is minimised.
+    fn losses(&self, batch: &Self::Batch, pass: &Pass) -> Result<Vec<Loss>, TrainError>;
+
+    /// Called after each step of the optimizer.
+    fn after_step(&self) {}
+
+    /// Quantities worth watching.
+    fn gauges(&self) -> Metrics {
+        Metrics::new()
+    }
+
+    /// Makes an evaluation of the recipe.
+    fn evaluate(&self, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError>;
+
+    /// Writes the model to a directory from which it can be loaded, replacing what is there.
+    fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError>;
+}
+
+/// Where batches come from. The same numbers give the same batches.
+pub trait BatchSource {
+    /// What a step learns from.
+    type Batch;
+
+    /// Batches in a pass over the data, if every sample can be read.
+    fn batches_per_epoch(&self) -> u64;
+
+    /// The batches of one pass from `first` on.
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Self::Batch>>;
+
+    /// Samples that could not be read so far.
+    fn failures(&self) -> u64;
+}
