@@ -1,7 +1,7 @@
 //! Checkpoints of a run: weights, moments and position, whole or not there at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use tuwen_tensor::checkpoint::{RawTensor, TensorSource, open, write_atomically, 
 
 use crate::optimizer::assign;
 use crate::recipe::differences;
-use crate::{Optimizer, TrainError};
+use crate::{Optimizer, TrainError, directory};
 
 /// How many checkpoints stay.
 const KEPT: usize = 2;
@@ -105,20 +105,15 @@ impl Checkpoints {
         if target.exists() {
             return Ok(target);
         }
-        let building = self.directory.join(".building");
-        let fault = || TrainError::io(&building);
-        if building.exists() {
-            fs::remove_dir_all(&building).map_err(fault())?;
-        }
-        fs::create_dir_all(&building).map_err(fault())?;
-        let weights = parameters.iter().map(|entry| (entry.name.clone(), entry.param.value()));
-        write_tensors(&building.join(WEIGHTS), weights)?;
-        write_tensors(&building.join(MOMENTS), optimizer.state())?;
-        let text = serde_json::to_vec_pretty(state).map_err(|error| fault()(error.into()))?;
-        write_atomically(&building.join(STATE), |out| out.write_all(&text))?;
-        sync(&building);
-        fs::rename(&building, &target).map_err(fault())?;
-        sync(&self.directory);
+        directory::replace(&target, |building| {
+            let weights = parameters.iter().map(|entry| (entry.name.clone(), entry.param.value()));
+            write_tensors(&building.join(WEIGHTS), weights)?;
+            write_tensors(&building.join(MOMENTS), optimizer.state())?;
+            let path = building.join(STATE);
+            let text =
+                serde_json::to_vec_pretty(state).map_err(|error| TrainError::io(&path)(error.into()))?;
+            Ok(write_atomically(&path, |out| out.write_all(&text))?)
+        })?;
         let old = self.list()?;
         for path in old.iter().take(old.len().saturating_sub(KEPT)) {
             fs::remove_dir_all(path).map_err(TrainError::io(path))?;
@@ -159,9 +154,4 @@ pub fn restore(
 fn write_tensors(path: &Path, tensors: impl Iterator<Item = (String, Tensor)>) -> Result<(), TrainError> {
     let raw = tensors.map(|(name, tensor)| (name, RawTensor::from_f32(tensor.shape(), &tensor.to_vec())));
     Ok(write_safetensors(path, raw, &BTreeMap::new())?)
-}
-
-/// Brings a directory's entries to the disk; some file systems cannot.
-fn sync(directory: &Path) {
-    let _ = File::open(directory).and_then(|directory| directory.sync_all());
 }

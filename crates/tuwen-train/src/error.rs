@@ -24,6 +24,9 @@ pub enum TrainError {
         /// `key: old -> new` for each difference.
         changes: Vec<String>,
     },
+    /// A group of parameters that is empty.
+    #[error("[[groups]] pattern {0:?} matches no parameter")]
+    UnusedGroup(String),
     /// A new run would mix with an old one.
     #[error("{} holds the checkpoints of an earlier run: resume it, or choose another output directory", .0.display())]
     OutputInUse(PathBuf),

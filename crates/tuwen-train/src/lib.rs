@@ -1,8 +1,10 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
 pub mod checkpoint;
+mod directory;
 mod error;
 pub mod evaluate;
+mod export;
 mod log;
 mod objective;
 mod optimizer;

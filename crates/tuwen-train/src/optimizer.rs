@@ -88,7 +88,11 @@ impl Optimizer {
         let clip = self.settings.grad_clip_norm.map_or(1.0, |limit| (limit / (norm + 1e-6)).min(1.0));
         for (slot, gradient) in self.slots.iter().zip(gradients) {
             if let Some(gradient) = gradient {
-                slot.step(&gradient, lr, clip, &self.settings, self.steps);
+                if clip < 1.0 {
+                    let device = gradient.value().device();
+                    gradient.update(|buffer| *buffer = device.scale(buffer, clip as f32));
+                }
+                slot.step(&gradient, lr, &self.settings, self.steps);
             }
         }
         norm
@@ -123,7 +127,7 @@ impl Optimizer {
 }
 
 impl Slot {
-    fn step(&self, gradient: &Param, lr: f64, clip: f64, settings: &Settings, step: u64) {
+    fn step(&self, gradient: &Param, lr: f64, settings: &Settings, step: u64) {
         let device: &dyn Device = gradient.value().device();
         let rule = AdamW {
             lr: (lr * self.lr_scale) as f32,
@@ -132,7 +136,6 @@ impl Slot {
             eps: settings.eps as f32,
             weight_decay: if self.decays { settings.weight_decay as f32 } else { 0.0 },
             step,
-            grad_scale: clip as f32,
         };
         let [first, second] = &self.moments;
         gradient.update(|gradient| {
@@ -156,4 +159,78 @@ pub(crate) fn assign(param: &Param, source: &dyn TensorSource, name: &str) -> Re
     }
     param.assign(&Tensor::on(param.value().device(), &stored.to_f32(), &shape));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tuwen_nn::{Init, Scope};
+    use tuwen_tensor::ops;
+
+    use super::*;
+
+    const SETTINGS: Settings =
+        Settings { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.1, grad_clip_norm: None };
+
+    fn parameters() -> Parameters {
+        let scope = Scope::init(1);
+        scope.enter("layer").param("weight", &[2, 2], Init::Const(1.0));
+        scope.enter("layer").param("bias", &[2], Init::Const(1.0));
+        scope.finish().expect("nothing is loaded")
+    }
+
+    /// The gradient of `sum(scale * parameter)` over all parameters.
+    fn gradients(parameters: &Parameters, scale: f32) -> Gradients {
+        let terms = parameters.trainable().map(|entry| ops::sum(&ops::scale(&entry.param.value(), scale)));
+        terms.reduce(|a, b| ops::add(&a, &b)).expect("parameters").backward()
+    }
+
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        parameters.get(name).expect("a parameter").param.value().to_vec()
+    }
+
+    #[test]
+    fn the_first_step_is_the_learning_rate_and_decay_spares_vectors() {
+        let parameters = parameters();
+        let norm = Optimizer::new(&parameters, &[], SETTINGS).step(gradients(&parameters, 3.0), 0.01);
+        assert!((norm - 54f64.sqrt()).abs() < 1e-6, "{norm}");
+        // 1 - 0.01 * 0.1 - 0.01 and 1 - 0.01
+        assert!(values(&parameters, "layer.weight").iter().all(|v| (v - 0.989).abs() < 1e-6));
+        assert!(values(&parameters, "layer.bias").iter().all(|v| (v - 0.99).abs() < 1e-6));
+    }
+
+    #[test]
+    fn groups_scale_and_freeze_in_order() {
+        let parameters = parameters();
+        let group = |pattern: &str, lr_scale, freeze| Group { pattern: pattern.into(), lr_scale, freeze };
+        let groups = [group("*.bias", 0.5, false), group("layer.*", 1.0, true)];
+        let mut optimizer = Optimizer::new(&parameters, &groups, SETTINGS);
+        optimizer.step(gradients(&parameters, 1.0), 0.01);
+        assert_eq!(values(&parameters, "layer.weight"), [1.0; 4]);
+        assert!(values(&parameters, "layer.bias").iter().all(|v| (v - 0.995).abs() < 1e-6));
+        assert_eq!(optimizer.state().count(), 2);
+    }
+
+    #[test]
+    fn clipping_shortens_the_gradient_and_reports_its_length() {
+        let parameters = parameters();
+        let settings = Settings { grad_clip_norm: Some(0.5), ..SETTINGS };
+        let mut optimizer = Optimizer::new(&parameters, &[], settings);
+        let norm = optimizer.step(gradients(&parameters, 10.0), 0.01);
+        assert!((norm - 600f64.sqrt()).abs() < 1e-4, "{norm}");
+        let squares: f32 = optimizer
+            .state()
+            .filter(|(name, _)| name.ends_with("exp_avg"))
+            .flat_map(|(_, moment)| moment.to_vec())
+            .map(|m| (m / 0.1).powi(2))
+            .sum();
+        assert!((squares.sqrt() - 0.5).abs() < 1e-4, "{}", squares.sqrt());
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_changes_nothing() {
+        let parameters = parameters();
+        let mut optimizer = Optimizer::new(&parameters, &[], SETTINGS);
+        assert!(optimizer.step(gradients(&parameters, f32::NAN), 0.01).is_nan());
+        assert_eq!((values(&parameters, "layer.bias"), optimizer.steps()), (vec![1.0; 2], 0));
+    }
 }

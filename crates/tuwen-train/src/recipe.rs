@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tuwen_nn::Parameters;
 
 use crate::schedule::Decay;
 use crate::{Schedule, Settings, TrainError};
@@ -383,6 +384,14 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// Every pattern of a group has to match a parameter: one that does not is misspelt.
+    pub(crate) fn check_groups(&self, parameters: &Parameters) -> Result<(), TrainError> {
+        match self.groups.iter().find(|group| !parameters.iter().any(|entry| group.matches(&entry.name))) {
+            Some(group) => Err(TrainError::UnusedGroup(group.pattern.clone())),
+            None => Ok(()),
+        }
     }
 
     /// A path of the recipe, relative to its file.

@@ -72,6 +72,7 @@ pub struct Trainer<O: Objective, D> {
 impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// Prepares a run: brings the objective to the state of the newest checkpoint if it resumes.
     pub fn new(recipe: Recipe, objective: O, data: D, start: Start) -> Result<Self, TrainError> {
+        recipe.check_groups(objective.parameters())?;
         let output = recipe.output();
         std::fs::create_dir_all(&output).map_err(TrainError::io(&output))?;
         let checkpoints = Checkpoints::below(&output);
