@@ -1,0 +1,98 @@
+//! Activation functions, forward and backward.
+
+use crate::math::{erf, exp, sigmoid};
+use crate::threads::{CHUNK, parallel_chunks_mut};
+
+/// An activation function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// `x`
+    #[default]
+    Identity,
+    /// `max(x, 0)`
+    Relu,
+    /// `x Φ(x)`, exactly (through erf)
+    Gelu,
+    /// `x σ(1.702 x)`
+    QuickGelu,
+    /// `x σ(x)`
+    Silu,
+}
+
+/// Slope of the sigmoid in [`Activation::QuickGelu`].
+pub(crate) const QUICK_GELU_SLOPE: f32 = 1.702;
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+#[inline(always)]
+fn gelu_slope(x: f32) -> f32 {
+    const DENSITY_AT_0: f32 = 0.398_942_3;
+    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * DENSITY_AT_0 * exp(-0.5 * x * x)
+}
+
+/// `d/dx [x σ(a x)]`
+#[inline(always)]
+fn gated_slope(x: f32, a: f32) -> f32 {
+    let s = sigmoid(a * x);
+    s * (1.0 + a * x * (1.0 - s))
+}
+
+#[inline(always)]
+fn relu(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x } // keeps NaN
+}
+
+/// Applies the activation in place.
+#[inline(always)]
+pub(crate) fn activate_in_place(activation: Activation, values: &mut [f32]) {
+    #[inline(always)]
+    fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+        values.iter_mut().for_each(|v| *v = f(*v));
+    }
+    match activation {
+        Activation::Identity => {}
+        Activation::Relu => each(values, relu),
+        Activation::Gelu => each(values, gelu),
+        Activation::QuickGelu => each(values, |v| v * sigmoid(QUICK_GELU_SLOPE * v)),
+        Activation::Silu => each(values, |v| v * sigmoid(v)),
+    }
+}
+
+multiversion! {
+    fn activate_chunk(activation: Activation, x: &[f32], y: &mut [f32]) {
+        y.copy_from_slice(x);
+        activate_in_place(activation, y);
+    }
+
+    fn activate_backward_chunk(activation: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        #[inline(always)]
+        fn each(x: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32) {
+            dx.iter_mut().zip(x).zip(dy).for_each(|((dx, &x), &dy)| *dx = dy * slope(x));
+        }
+        match activation {
+            Activation::Identity => dx.copy_from_slice(dy),
+            Activation::Relu => each(x, dy, dx, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Activation::Gelu => each(x, dy, dx, gelu_slope),
+            Activation::QuickGelu => each(x, dy, dx, |x| gated_slope(x, QUICK_GELU_SLOPE)),
+            Activation::Silu => each(x, dy, dx, |x| gated_slope(x, 1.0)),
+        }
+    }
+}
+
+/// `y = activation(x)`.
+pub fn activate(activation: Activation, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "activate: x and y differ in length");
+    parallel_chunks_mut(y, CHUNK, |i, y| activate_chunk(activation, &x[i * CHUNK..][..y.len()], y));
+}
+
+/// `dx = dy · activation'(x)`; `x` is the input of the activation.
+pub fn activate_backward(activation: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert!(x.len() == dx.len() && dy.len() == dx.len(), "activate_backward: x, dy and dx differ in length");
+    parallel_chunks_mut(dx, CHUNK, |i, dx| {
+        let (start, len) = (i * CHUNK, dx.len());
+        activate_backward_chunk(activation, &x[start..][..len], &dy[start..][..len], dx);
+    });
+}

@@ -1,0 +1,168 @@
+//! Aligned memory: cache-line aligned f32 buffers, on huge pages where they are large, and recycled scratch.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// Buffers of at least this many bytes are aligned to it and ask for huge pages.
+const HUGE_PAGE: usize = 2 << 20;
+const CACHE_LINE: usize = 64;
+
+/// A fixed-length f32 buffer aligned to 64 bytes.
+pub struct AlignedBuf {
+    start: NonNull<f32>,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory and hands it out only under the borrow rules of slices.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: as above.
+unsafe impl Sync for AlignedBuf {}
+
+fn layout(len: usize) -> Layout {
+    let bytes = len.max(1).checked_mul(size_of::<f32>()).expect("a buffer is smaller than the address space");
+    let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
+    Layout::from_size_align(bytes, align).expect("a buffer is smaller than the address space")
+}
+
+#[cfg(target_os = "linux")]
+fn advise_huge_pages(start: *mut u8, bytes: usize) {
+    use std::ffi::{c_int, c_void};
+    const MADV_HUGEPAGE: c_int = 14;
+    unsafe extern "C" {
+        fn madvise(start: *mut c_void, length: usize, advice: c_int) -> c_int;
+    }
+    // SAFETY: the range is our own fresh allocation, and this advice never changes contents. A refusal costs speed only.
+    unsafe { madvise(start.cast(), bytes, MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge_pages(_start: *mut u8, _bytes: usize) {}
+
+impl AlignedBuf {
+    /// A buffer of `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        let layout = layout(len);
+        // SAFETY: the layout has a size above zero.
+        let start = unsafe { alloc(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        if layout.align() == HUGE_PAGE {
+            advise_huge_pages(start.as_ptr(), layout.size());
+        }
+        // SAFETY: the allocation is that long; all-zero bits are the f32 zero.
+        unsafe { start.as_ptr().write_bytes(0, layout.size()) };
+        Self { start: start.cast(), len }
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with the layout of the same length.
+        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.len)) };
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `len` initialised elements, borrowed with the buffer.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as for `deref`, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl std::fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "AlignedBuf({} f32)", self.len)
+    }
+}
+
+thread_local! {
+    static IDLE: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Idle scratch buffers kept per thread.
+const MAX_IDLE: usize = 8;
+
+/// Working memory of one kernel call: at least as long as asked for, contents unspecified, given back to its
+/// thread when dropped.
+pub(crate) struct Scratch {
+    memory: Option<AlignedBuf>,
+    len: usize,
+}
+
+impl Scratch {
+    pub(crate) fn take(len: usize) -> Self {
+        let recycled = IDLE.with_borrow_mut(|idle| {
+            let fits = |i: &usize| idle[*i].len >= len;
+            let smallest = (0..idle.len()).filter(fits).min_by_key(|&i| idle[i].len)?;
+            Some(idle.swap_remove(smallest))
+        });
+        let memory = recycled.unwrap_or_else(|| AlignedBuf::zeroed(len.next_power_of_two().max(1024)));
+        Self { memory: Some(memory), len }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // When the thread is ending there is no list to go back to, and the buffer is simply freed.
+        if let Some(memory) = self.memory.take() {
+            let _ = IDLE.try_with(|idle| {
+                let mut idle = idle.borrow_mut();
+                idle.push(memory);
+                if idle.len() > MAX_IDLE {
+                    let smallest = (0..idle.len()).min_by_key(|&i| idle[i].len);
+                    smallest.map(|i| idle.swap_remove(i));
+                }
+            });
+        }
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.memory.as_ref().expect("held until drop")[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory.as_mut().expect("held until drop")[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_zeroed_and_as_long_as_asked() {
+        for len in [0, 1, 63, 1000, HUGE_PAGE / 4, HUGE_PAGE / 4 + 1] {
+            let mut buffer = AlignedBuf::zeroed(len);
+            assert_eq!(buffer.as_ptr() as usize % CACHE_LINE, 0);
+            assert_eq!(buffer.len(), len);
+            assert!(buffer.iter().all(|&v| v == 0.0));
+            buffer.fill(1.0);
+        }
+    }
+
+    #[test]
+    fn scratch_is_recycled_and_nested_scratch_is_distinct() {
+        let outer = Scratch::take(5000);
+        let address = outer.as_ptr();
+        assert_ne!(Scratch::take(5000).as_ptr(), address);
+        drop(outer);
+        assert_eq!(Scratch::take(8192).len(), 8192);
+        let held: Vec<_> = (0..20).map(|i| Scratch::take(i * 100)).collect();
+        drop(held);
+        assert!(IDLE.with_borrow(|idle| idle.len() <= MAX_IDLE));
+    }
+}

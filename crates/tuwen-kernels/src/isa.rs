@@ -1,0 +1,127 @@
+//! Instruction sets: what this CPU offers, which one is in use, and a macro that compiles a function for each.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that kernels are compiled for, from slowest to fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Isa {
+    /// The baseline of the target: SSE2 on x86-64, NEON on aarch64.
+    Portable = 1,
+    /// x86-64 with AVX2 and FMA.
+    Avx2 = 2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512 = 3,
+}
+
+/// An instruction set was asked for that this CPU does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this CPU cannot run {0:?} kernels; it has {found:?}", found = available())]
+pub struct UnsupportedIsa(pub Isa);
+
+/// The discriminant of the instruction set in use; 0 before the first question.
+static IN_USE: AtomicU8 = AtomicU8::new(0);
+
+/// The instruction set in use: the fastest available unless [`force_isa`] chose another.
+#[inline]
+pub fn isa() -> Isa {
+    match IN_USE.load(Ordering::Relaxed) {
+        1 => Isa::Portable,
+        2 => Isa::Avx2,
+        3 => Isa::Avx512,
+        _ => {
+            let best = available().into_iter().max().unwrap_or(Isa::Portable);
+            // Another thread may have forced a choice in the meantime; that one stays.
+            let _ = IN_USE.compare_exchange(0, best as u8, Ordering::Relaxed, Ordering::Relaxed);
+            isa()
+        }
+    }
+}
+
+/// The instruction sets that this CPU has, slowest first.
+pub fn available() -> Vec<Isa> {
+    let mut found = vec![Isa::Portable];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        found.push(Isa::Avx2);
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+        {
+            found.push(Isa::Avx512);
+        }
+    }
+    found
+}
+
+/// Makes every later kernel of the process use `isa`, for tests and comparisons.
+///
+/// # Errors
+/// If this CPU does not have it; nothing changes then.
+pub fn force_isa(isa: Isa) -> Result<(), UnsupportedIsa> {
+    if !available().contains(&isa) {
+        return Err(UnsupportedIsa(isa));
+    }
+    IN_USE.store(isa as u8, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Compiles each function once per instruction set, so that LLVM vectorises the one body for all of them, and
+/// picks the version in use at each call. The bodies never ask for fused multiply-add, so that an element-wise
+/// kernel gives the same bits on every instruction set.
+macro_rules! multiversion {
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
+    )*) => {$(
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn portable($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    portable($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    portable($($arg),*)
+                }
+                match $crate::isa::isa() {
+                    // SAFETY: `isa` only reports what this CPU has.
+                    $crate::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::isa::Isa::Portable => {}
+                }
+            }
+            portable($($arg),*)
+        }
+    )*};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portable_is_always_there_and_an_available_set_can_be_forced() {
+        let before = isa();
+        assert_eq!(available()[0], Isa::Portable);
+        assert!(available().contains(&before));
+        assert_eq!(force_isa(before), Ok(()));
+        assert_eq!(isa(), before);
+    }
+
+    #[test]
+    fn a_missing_set_is_refused_by_name() {
+        let message = UnsupportedIsa(Isa::Avx512).to_string();
+        assert!(message.contains("Avx512") && message.contains("Portable"), "{message}");
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            assert_eq!(force_isa(isa).is_ok(), available().contains(&isa));
+        }
+    }
+}

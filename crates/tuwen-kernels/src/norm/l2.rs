@@ -1,0 +1,59 @@
+//! Scaling rows to unit length.
+
+use super::row_count;
+use crate::math::sum_by;
+use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
+
+multiversion! {
+    /// Normalises a row; its norm is returned.
+    fn normalize_row(x: &[f32], eps: f32, y: &mut [f32]) -> f32 {
+        let norm = sum_by(x.len(), |i| x[i] * x[i]).sqrt();
+        let factor = 1.0 / if norm > eps { norm } else { eps };
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor);
+        norm
+    }
+
+    fn backward_row(dy: &[f32], y: &[f32], norm: f32, eps: f32, dx: &mut [f32]) {
+        let (along, factor) =
+            if norm > eps { (sum_by(y.len(), |i| dy[i] * y[i]), 1.0 / norm) } else { (0.0, 1.0 / eps) };
+        for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+            *dx = (dy - y * along) * factor;
+        }
+    }
+}
+
+/// `y = x / max(‖x‖, eps)` for each row of `cols` elements; `norm` receives `‖x‖` of each row.
+pub fn l2_normalize(x: &[f32], cols: usize, eps: f32, y: &mut [f32], norm: &mut [f32]) {
+    let rows = row_count("l2_normalize", x.len(), cols);
+    assert_eq!(x.len(), y.len(), "l2_normalize: x and y differ in length");
+    assert_eq!(norm.len(), rows, "l2_normalize: one norm per row");
+    let y = SendPtr(y.as_mut_ptr());
+    let rows_per_task = (CHUNK / cols.max(1)).max(1);
+    parallel_chunks_mut(norm, rows_per_task, |task, norms| {
+        for (row, norm) in (task * rows_per_task..).zip(norms) {
+            // SAFETY: each row belongs to one task; y is as long as x.
+            let y = unsafe { y.slice(row * cols, cols) };
+            *norm = normalize_row(&x[row * cols..][..cols], eps, y);
+        }
+    });
+}
+
+/// Gradient of [`l2_normalize`] from its results `y` and `norm`; `dx` is overwritten.
+pub fn l2_normalize_backward(dy: &[f32], y: &[f32], norm: &[f32], cols: usize, eps: f32, dx: &mut [f32]) {
+    let rows = row_count("l2_normalize_backward", y.len(), cols);
+    assert!(
+        dy.len() == y.len() && dx.len() == y.len(),
+        "l2_normalize_backward: dy, y and dx differ in length"
+    );
+    assert_eq!(norm.len(), rows, "l2_normalize_backward: one norm per row");
+    let dx = SendPtr(dx.as_mut_ptr());
+    let rows_per_task = (CHUNK / cols.max(1)).max(1);
+    parallel_for(rows.div_ceil(rows_per_task), |task| {
+        for row in task * rows_per_task..rows.min((task + 1) * rows_per_task) {
+            let at = row * cols..(row + 1) * cols;
+            // SAFETY: each row belongs to one task; dx is as long as y.
+            let dx = unsafe { dx.slice(row * cols, cols) };
+            backward_row(&dy[at.clone()], &y[at], norm[row], eps, dx);
+        }
+    });
+}
