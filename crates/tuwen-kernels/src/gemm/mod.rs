@@ -1,6 +1,21 @@
 //! Matrix products with a fused epilogue.
 
-use crate::activation::{Activation, activate_in_place};
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod kernel;
+mod pack;
+mod portable;
+mod product;
+
+pub(crate) use kernel::{Kernel, NARROW, PANEL, Task, dispatch};
+pub(crate) use pack::{Left, Panels, Right, RowBlocks};
+pub(crate) use product::{Target, multiply, product, product_of_long_sums};
+
+use crate::activation::Activation;
+use crate::aligned::{AlignedBuf, Scratch};
+use product::pack_all;
 
 /// A matrix of any strides.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +49,27 @@ impl<'a> MatRef<'a> {
             ..self
         }
     }
+
+    fn check(&self) {
+        let last = |len: usize, stride: usize| (len.max(1) - 1) * stride;
+        assert!(
+            self.rows == 0
+                || self.cols == 0
+                || last(self.rows, self.row_stride) + last(self.cols, self.col_stride) < self.data.len(),
+            "MatRef: [{}, {}] with strides {} and {} does not fit in {} elements",
+            self.rows,
+            self.cols,
+            self.row_stride,
+            self.col_stride,
+            self.data.len()
+        );
+    }
 }
 
 /// A right operand `[k, n]`, laid out for the kernels.
 #[derive(Debug)]
 pub struct PackedB {
-    data: Vec<f32>,
+    data: AlignedBuf,
     k: usize,
     n: usize,
 }
@@ -47,9 +77,9 @@ pub struct PackedB {
 impl PackedB {
     /// Packs `b [k, n]`.
     pub fn pack(b: MatRef) -> Self {
-        let data = (0..b.rows * b.cols)
-            .map(|i| b.data[i / b.cols * b.row_stride + i % b.cols * b.col_stride])
-            .collect();
+        b.check();
+        let mut data = AlignedBuf::zeroed(stored_len(&b));
+        pack_all(&b, b.rows, b.cols, &mut data);
         Self { data, k: b.rows, n: b.cols }
     }
 
@@ -62,6 +92,14 @@ impl PackedB {
     pub fn n(&self) -> usize {
         self.n
     }
+
+    pub(crate) fn panels(&self) -> Panels<'_> {
+        Panels { data: &self.data, depth: self.k, columns: self.n }
+    }
+}
+
+fn stored_len(b: &MatRef) -> usize {
+    Panels::stored(b.cols, 0..Panels::count(b.cols)) * b.rows
 }
 
 /// What happens to each element of a product before it is stored: `v = product (+ c if accumulate) + bias`, then
@@ -80,32 +118,43 @@ pub struct Epilogue<'a> {
     pub accumulate: bool,
 }
 
+impl Epilogue<'_> {
+    pub(crate) fn check(&self, rows: usize, columns: usize) {
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() == columns),
+            "epilogue: the bias has one number per column"
+        );
+        assert!(
+            self.residual.is_none_or(|residual| residual.len() == rows * columns),
+            "epilogue: the residual is not [{rows}, {columns}]"
+        );
+    }
+}
+
 /// `c [m, n] = a [m, k] · b [k, n]`, then the epilogue.
 pub fn gemm(a: MatRef, b: &PackedB, c: &mut [f32], epilogue: &Epilogue) {
-    assert_eq!(a.cols, b.k, "gemm: a is [{}, {}], b is [{}, {}]", a.rows, a.cols, b.k, b.n);
-    assert_eq!(c.len(), a.rows * b.n, "gemm: c is not [{}, {}]", a.rows, b.n);
-    for i in 0..a.rows {
-        for j in 0..b.n {
-            let mut v = (0..b.k)
-                .map(|l| a.data[i * a.row_stride + l * a.col_stride] * b.data[l * b.n + j])
-                .sum::<f32>();
-            let at = i * b.n + j;
-            if epilogue.accumulate {
-                v += c[at];
-            }
-            v += epilogue.bias.map_or(0.0, |bias| bias[j]);
-            let residual = epilogue.residual.map_or(0.0, |residual| residual[at]);
-            if epilogue.residual_first {
-                v += residual;
-            }
-            let mut v = [v];
-            activate_in_place(epilogue.activation, &mut v);
-            c[at] = if epilogue.residual_first { v[0] } else { v[0] + residual };
-        }
-    }
+    check(&a, b.k, b.n, c, epilogue);
+    product(&a, a.rows, b.panels(), c, epilogue);
 }
 
 /// [`gemm`] of two matrices that are used once.
 pub fn matmul(a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
-    gemm(a, &PackedB::pack(b), c, epilogue);
+    check(&a, b.rows, b.cols, c, epilogue);
+    b.check();
+    if b.rows >= LONG_SUM.max(4 * b.cols) {
+        return product_of_long_sums(&a, a.rows, &b, b.rows, b.cols, c, epilogue);
+    }
+    let mut packed = Scratch::take(stored_len(&b));
+    pack_all(&b, b.rows, b.cols, &mut packed);
+    product(&a, a.rows, Panels { data: &packed, depth: b.rows, columns: b.cols }, c, epilogue);
+}
+
+/// Sums from this length on are too long to pack a whole operand that is used once.
+const LONG_SUM: usize = 2048;
+
+fn check(a: &MatRef, k: usize, n: usize, c: &[f32], epilogue: &Epilogue) {
+    a.check();
+    assert_eq!(a.cols, k, "gemm: a is [{}, {}], b is [{k}, {n}]", a.rows, a.cols);
+    assert_eq!(c.len(), a.rows * n, "gemm: c is not [{}, {n}]", a.rows);
+    epilogue.check(a.rows, n);
 }

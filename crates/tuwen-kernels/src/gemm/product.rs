@@ -1,0 +1,318 @@
+//! How a product is cut into pieces for threads and caches, and how a finished tile is stored.
+
+use std::ops::Range;
+
+use super::Epilogue;
+use super::kernel::{Kernel, MAX_ROWS, PANEL, Task, Tile, dispatch};
+use super::pack::{Left, Panels, Right, RowBlocks};
+use crate::activation::activate_in_place;
+use crate::aligned::Scratch;
+use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
+
+/// Length of the sums that are computed in one go: a panel of it half fills the second-level cache's share of a step.
+const DEPTH: usize = 768;
+
+/// Packed elements of the left operand that a task keeps in its second-level cache.
+const LEFT_BUDGET: usize = 8 * MAX_ROWS * DEPTH;
+
+/// Where a product goes: element (0, 0) and the distance of its rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) start: SendPtr<f32>,
+    pub(crate) stride: usize,
+}
+
+/// Cuts `depth` into nearly equal pieces of at most `limit`; a depth of 0 is one empty piece.
+fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = depth.div_ceil(limit).max(1);
+    (0..count).map(move |i| depth * i / count..depth * (i + 1) / count)
+}
+
+/// `c[rows, columns of panels] = a · b` with the epilogue, on this thread.
+///
+/// # Safety
+/// The CPU has the instruction set of `K`; rows and panels lie within the operands and `c`, and no other thread uses
+/// that part of `c`.
+#[inline(always)]
+pub(crate) unsafe fn multiply<K: Kernel>(
+    a: &impl Left,
+    rows: Range<usize>,
+    b: Panels,
+    panels: Range<usize>,
+    c: Target,
+    epilogue: &Epilogue,
+) {
+    if rows.is_empty() {
+        return;
+    }
+    let blocks = RowBlocks::new(rows.clone(), K::ROWS);
+    let mut packed = Scratch::take(rows.len() * b.depth.min(DEPTH));
+    let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
+    for depth in pieces(b.depth, DEPTH) {
+        // SAFETY: rows and depth lie within `a`, says the caller.
+        unsafe { a.pack::<K>(&blocks, depth.clone(), &mut packed) };
+        let stage = Stage {
+            accumulate: epilogue.accumulate || depth.start > 0,
+            finish: depth.end == b.depth,
+            epilogue,
+        };
+        for index in panels.clone() {
+            let panel = b.panel(index, depth.start);
+            let (width, first) = (Panels::width(b.columns, index), index * PANEL);
+            let columns = first..b.columns.min(first + PANEL);
+            for block in 0..blocks.count {
+                let rows = blocks.get(block);
+                let a = &packed[blocks.offset(block, depth.len())..];
+                // SAFETY: the packed block has depth times rows elements, the panel depth times width.
+                unsafe {
+                    K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);
+                    stage.store(&mut tile, rows, columns.clone(), c);
+                }
+            }
+        }
+    }
+}
+
+/// What a piece of the depth has to do with its tiles.
+struct Stage<'a> {
+    accumulate: bool,
+    finish: bool,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl Stage<'_> {
+    /// Stores a tile at `rows` and `columns` of the target.
+    #[inline(always)]
+    unsafe fn store(&self, tile: &mut Tile, rows: Range<usize>, columns: Range<usize>, c: Target) {
+        for (values, row) in tile.0.iter_mut().zip(rows) {
+            let at = row * c.stride + columns.start;
+            // SAFETY: this part of the target is the caller's. Two calls, so that one has a length known to LLVM.
+            unsafe {
+                if columns.len() == PANEL {
+                    self.store_row(values, c.start.slice(at, PANEL), at, columns.start);
+                } else {
+                    let width = columns.len();
+                    self.store_row(&mut values[..width], c.start.slice(at, width), at, columns.start);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
+        if self.accumulate {
+            add(values, c);
+        }
+        if self.finish {
+            let &Epilogue { bias, activation, residual, residual_first, .. } = self.epilogue;
+            if let Some(bias) = bias {
+                add(values, &bias[column..][..values.len()]);
+            }
+            let residual = residual.map(|residual| &residual[at..][..values.len()]);
+            if let (Some(residual), true) = (residual, residual_first) {
+                add(values, residual);
+            }
+            activate_in_place(activation, values);
+            if let (Some(residual), false) = (residual, residual_first) {
+                add(values, residual);
+            }
+        }
+        c.copy_from_slice(values);
+    }
+}
+
+#[inline(always)]
+fn add(values: &mut [f32], other: &[f32]) {
+    values.iter_mut().zip(other).for_each(|(v, o)| *v += o);
+}
+
+/// A [`multiply`] as a task.
+struct Multiply<'a, L> {
+    a: &'a L,
+    rows: Range<usize>,
+    b: Panels<'a>,
+    panels: Range<usize>,
+    c: Target,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl<L: Left> Task for Multiply<'_, L> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        // SAFETY: the same contract.
+        unsafe { multiply::<K>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
+    }
+}
+
+/// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
+pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epilogue: &Epilogue) {
+    let panels = Panels::count(b.columns);
+    if rows == 0 || panels == 0 {
+        return;
+    }
+    let wanted = 2 * threads();
+    let blocks = rows.div_ceil(MAX_ROWS);
+    // Short sums leave room for more rows in the cache, but every thread should get some.
+    let blocks_per_task =
+        (LEFT_BUDGET / (MAX_ROWS * b.depth.clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
+    let bands = blocks.div_ceil(blocks_per_task);
+    // Each group of columns packs the rows again, so there is more than one only where rows are few.
+    let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
+    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+    parallel_for(bands * groups, |task| {
+        let (band, group) = (task % bands, task / bands);
+        let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
+        let rows = part(rows, band, bands);
+        let panels = part(panels, group, groups);
+        dispatch(Multiply { a, rows, b, panels, c, epilogue });
+    });
+}
+
+/// Packs all of `b [depth, columns]` on all threads.
+pub(crate) fn pack_all(b: &impl Right, depth: usize, columns: usize, out: &mut [f32]) {
+    struct Pack<'a, R> {
+        b: &'a R,
+        depth: usize,
+        panels: Range<usize>,
+        out: &'a mut [f32],
+    }
+    impl<R: Right> Task for Pack<'_, R> {
+        #[inline(always)]
+        unsafe fn run<K: Kernel>(self) {
+            // SAFETY: the panels are those of the operand.
+            unsafe { self.b.pack::<K>(0..self.depth, self.panels, self.out) }
+        }
+    }
+    if depth == 0 {
+        return;
+    }
+    let per_task = (CHUNK / (PANEL * depth)).max(2);
+    let count = Panels::count(columns);
+    parallel_chunks_mut(out, per_task * PANEL * depth, |i, out| {
+        dispatch(Pack { b, depth, panels: i * per_task..count.min((i + 1) * per_task), out });
+    });
+}
+
+/// Rows of a right operand that are packed at a time where it is used once.
+const STREAM_DEPTH: usize = 384;
+
+/// `c [rows, columns] = a [rows, depth] · b [depth, columns]`, then the epilogue, for long sums: neither operand is ever
+/// packed as a whole. The work is cut along the depth where that is longest, with partial products that are added
+/// in order, and else along the columns.
+pub(crate) fn product_of_long_sums(
+    a: &impl Left,
+    rows: usize,
+    b: &impl Right,
+    depth: usize,
+    columns: usize,
+    c: &mut [f32],
+    epilogue: &Epilogue,
+) {
+    let panels = Panels::count(columns);
+    let tasks = 2 * threads();
+    let parts = if depth >= 4 * columns { tasks.min(depth.div_ceil(STREAM_DEPTH)) } else { 1 };
+    if parts <= 1 {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: columns };
+        let groups = tasks.min(panels);
+        return parallel_for(groups, |group| {
+            let panels = panels * group / groups..panels * (group + 1) / groups;
+            dispatch(Stream { a, rows, b, depth: 0..depth, columns, panels, c, epilogue });
+        });
+    }
+    let len = rows * columns;
+    let mut partials = Scratch::take(parts * len);
+    parallel_chunks_mut(&mut partials, len.max(1), |part, partial| {
+        let c = Target { start: SendPtr(partial.as_mut_ptr()), stride: columns };
+        let depth = depth * part / parts..depth * (part + 1) / parts;
+        let epilogue = &Epilogue::default();
+        dispatch(Stream { a, rows, b, depth, columns, panels: 0..panels, c, epilogue });
+    });
+    let rows_per_task = (CHUNK / columns.max(1)).max(1);
+    parallel_chunks_mut(c, rows_per_task * columns.max(1), |i, c| {
+        dispatch(AddParts {
+            partials: &partials,
+            len,
+            start: i * rows_per_task * columns,
+            columns,
+            c,
+            epilogue,
+        });
+    });
+}
+
+/// Some of the depth and some of the panels of a product whose operands are packed piece by piece.
+struct Stream<'a, L, R> {
+    a: &'a L,
+    rows: usize,
+    b: &'a R,
+    depth: Range<usize>,
+    columns: usize,
+    panels: Range<usize>,
+    c: Target,
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl<L: Left, R: Right> Task for Stream<'_, L, R> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        let Self { a, rows, b, depth, columns, panels, c, epilogue } = self;
+        if rows == 0 || panels.is_empty() {
+            return;
+        }
+        let blocks = RowBlocks::new(0..rows, K::ROWS);
+        let longest = STREAM_DEPTH.min(depth.len());
+        let (mut left, mut right) =
+            (Scratch::take(rows * longest), Scratch::take(Panels::stored(columns, panels.clone()) * longest));
+        let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
+        for piece in pieces(depth.len(), STREAM_DEPTH) {
+            let len = piece.len();
+            let rows_of_b = depth.start + piece.start..depth.start + piece.end;
+            let stage = Stage {
+                accumulate: epilogue.accumulate || piece.start > 0,
+                finish: piece.end == depth.len(),
+                epilogue,
+            };
+            // SAFETY: rows, panels and depth lie within the operands, and this part of `c` is this task's.
+            unsafe {
+                a.pack::<K>(&blocks, rows_of_b.clone(), &mut left);
+                b.pack::<K>(rows_of_b, panels.clone(), &mut right);
+                for index in panels.clone() {
+                    let panel = &right[(index - panels.start) * PANEL * len..];
+                    let (width, first) = (Panels::width(columns, index), index * PANEL);
+                    for block in 0..blocks.count {
+                        let rows = blocks.get(block);
+                        let a = &left[blocks.offset(block, len)..];
+                        K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), &mut tile);
+                        stage.store(&mut tile, rows, first..columns.min(first + PANEL), c);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds partial products and applies the epilogue to whole rows from element `start`.
+struct AddParts<'a> {
+    partials: &'a [f32],
+    len: usize,
+    start: usize,
+    columns: usize,
+    c: &'a mut [f32],
+    epilogue: &'a Epilogue<'a>,
+}
+
+impl Task for AddParts<'_> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        let stage = Stage { accumulate: self.epilogue.accumulate, finish: true, epilogue: self.epilogue };
+        let mut row = vec![0.0; self.columns];
+        for (i, c) in self.c.chunks_exact_mut(self.columns).enumerate() {
+            let at = self.start + i * self.columns;
+            row.fill(0.0);
+            self.partials
+                .chunks_exact(self.len)
+                .for_each(|partial| add(&mut row, &partial[at..][..self.columns]));
+            stage.store_row(&mut row, c, at, 0);
+        }
+    }
+}
