@@ -1,6 +1,14 @@
-//! Two-dimensional convolution of images `[batch, height, width, channels]`.
+//! Two-dimensional convolution of images `[batch, height, width, channels]`, as products whose left operand, the
+//! windows, is never written to memory: windows are packed straight from the image.
 
-use crate::gemm::{Epilogue, MatRef, PackedB, gemm};
+use std::ops::Range;
+
+use crate::aligned::Scratch;
+use crate::gemm::{
+    Epilogue, Kernel, Left, MAX_ROWS, MatRef, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
+    product, product_of_long_sums,
+};
+use crate::threads::parallel_chunks_mut;
 
 /// Sizes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +43,7 @@ impl ConvShape {
     }
 
     fn out(&self, size: usize) -> usize {
+        assert!(self.kernel > 0 && self.stride > 0, "convolution: kernel and stride are at least 1");
         (size + 2 * self.padding).checked_sub(self.kernel).map_or(0, |room| room / self.stride + 1)
     }
 
@@ -47,81 +56,266 @@ impl ConvShape {
     fn out_pixels(&self) -> usize {
         self.batch * self.out_height() * self.out_width()
     }
+
+    fn input_len(&self) -> usize {
+        self.batch * self.height * self.width * self.in_channels
+    }
+
+    /// Whether each window is one pixel, and each pixel a window.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0
+    }
+
+    /// Checks the lengths of the input, the weight and the output where they take part.
+    fn check(&self, operation: &str, x: Option<usize>, weight: Option<usize>, y: Option<usize>) {
+        let expected =
+            [self.input_len(), self.out_channels * self.window(), self.out_pixels() * self.out_channels];
+        for ((name, got), expected) in
+            ["input", "weight", "output"].into_iter().zip([x, weight, y]).zip(expected)
+        {
+            if let Some(got) = got {
+                assert_eq!(got, expected, "{operation}: length of the {name} of {self:?}");
+            }
+        }
+    }
 }
 
 /// A convolution weight, laid out for the kernels.
 #[derive(Debug)]
 pub struct PackedConv {
+    /// `[kernel, kernel, in, out]`
     weight: PackedB,
 }
 
 impl PackedConv {
     /// Packs `weight [out, in, kernel, kernel]`.
     pub fn pack(weight: &[f32], shape: &ConvShape) -> Self {
+        shape.check("PackedConv", None, Some(weight.len()), None);
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
-        assert_eq!(weight.len(), o * i * k * k, "PackedConv: the weight is not [{o}, {i}, {k}, {k}]");
-        let mut reordered = vec![0.0; weight.len()];
-        crate::permute(weight, &[o, i, k, k], &[2, 3, 1, 0], &mut reordered);
-        Self { weight: PackedB::pack(MatRef::new(&reordered, shape.window(), o)) }
+        if k == 1 {
+            return Self { weight: PackedB::pack(MatRef::new(weight, o, i).t()) };
+        }
+        let mut channels_last = Scratch::take(weight.len());
+        crate::permute(weight, &[o, i, k * k], &[0, 2, 1], &mut channels_last);
+        Self { weight: PackedB::pack(MatRef::new(&channels_last, o, shape.window()).t()) }
+    }
+
+    /// Packs the weight of the convolution that takes output gradients to input gradients at stride 1: the kernel
+    /// turned around, input and output channels exchanged.
+    fn pack_for_backward(weight: &[f32], shape: &ConvShape) -> Self {
+        let (taps, i, o) = (shape.kernel * shape.kernel, shape.in_channels, shape.out_channels);
+        let mut turned = Scratch::take(weight.len());
+        crate::permute(weight, &[o, i, taps], &[2, 0, 1], &mut turned);
+        let plane = o * i;
+        for tap in 0..taps / 2 {
+            let (front, back) = turned.split_at_mut((taps - 1 - tap) * plane);
+            front[tap * plane..][..plane].swap_with_slice(&mut back[..plane]);
+        }
+        Self { weight: PackedB::pack(MatRef::new(&turned, taps * o, i)) }
     }
 }
 
-fn im2col(x: &[f32], shape: &ConvShape) -> Vec<f32> {
-    let mut columns = vec![0.0; shape.out_pixels() * shape.window()];
-    for_each_tap(shape, |pixel, source, target| {
-        columns[pixel * shape.window() + target..][..shape.in_channels]
-            .copy_from_slice(&x[source..][..shape.in_channels]);
-    });
-    columns
+/// The windows of an image as the rows of a matrix `[out pixels, kernel · kernel · in]`, which is not stored. A line
+/// of a window (its pixels in one image row) is contiguous in the image, unless it hangs over the border.
+struct Windows<'a> {
+    x: &'a [f32],
+    shape: &'a ConvShape,
+    out_height: usize,
+    out_width: usize,
 }
 
-fn for_each_tap(shape: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
-    let (oh, ow) = (shape.out_height(), shape.out_width());
-    for pixel in 0..shape.out_pixels() {
-        let (image, row, column) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
-        for ky in 0..shape.kernel {
-            for kx in 0..shape.kernel {
-                let (y, x) = (row * shape.stride + ky, column * shape.stride + kx);
-                if y < shape.padding || x < shape.padding {
-                    continue;
+/// Where a window is: its image, and its top left corner, in which the padding counts.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    image: usize,
+    top: usize,
+    left: usize,
+}
+
+impl<'a> Windows<'a> {
+    fn new(x: &'a [f32], shape: &'a ConvShape) -> Self {
+        Self { x, shape, out_height: shape.out_height(), out_width: shape.out_width() }
+    }
+
+    #[inline(always)]
+    fn place(&self, pixel: usize) -> Place {
+        let (line, column) = (pixel / self.out_width, pixel % self.out_width);
+        let (image, row) = (line / self.out_height, line % self.out_height);
+        Place { image, top: row * self.shape.stride, left: column * self.shape.stride }
+    }
+
+    /// Length of a line of a window.
+    fn line(&self) -> usize {
+        self.shape.kernel * self.shape.in_channels
+    }
+
+    /// The window columns of `range` that fall into each line, as the number of the line and a range within it.
+    #[inline(always)]
+    fn lines(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let line = self.line();
+        (range.start / line..range.end.div_ceil(line))
+            .map(move |i| (i, range.start.max(i * line) - i * line..range.end.min((i + 1) * line) - i * line))
+    }
+
+    /// Elements `range` of line `line` of a window: in the image, or in `border` where part of them is padding.
+    #[inline(always)]
+    fn values(&self, place: Place, line: usize, range: Range<usize>, border: &mut [f32]) -> *const f32 {
+        let &ConvShape { height, width, in_channels, padding, kernel, .. } = self.shape;
+        let row = (place.top + line).wrapping_sub(padding);
+        let at = (place.image * height + row) * width * in_channels;
+        if row < height && place.left >= padding && place.left - padding + kernel <= width {
+            return self.x[at + (place.left - padding) * in_channels..][range].as_ptr();
+        }
+        let border = &mut border[..range.len()];
+        border.fill(0.0);
+        if row < height {
+            // The part of the line within the image, in elements of the line.
+            let first = padding.saturating_sub(place.left) * in_channels;
+            let last = (width + padding).saturating_sub(place.left).min(kernel) * in_channels;
+            let (from, to) = (first.max(range.start), last.min(range.end));
+            if from < to {
+                let source = at + place.left * in_channels + from - padding * in_channels;
+                border[from - range.start..to - range.start].copy_from_slice(&self.x[source..][..to - from]);
+            }
+        }
+        border.as_ptr()
+    }
+}
+
+impl Left for Windows<'_> {
+    #[inline(always)]
+    unsafe fn pack<K: Kernel>(&self, blocks: &RowBlocks, depth: Range<usize>, out: &mut [f32]) {
+        let line_len = self.line();
+        let mut borders = Scratch::take(MAX_ROWS * line_len);
+        for index in 0..blocks.count {
+            let (rows, offset) = (blocks.get(index), blocks.offset(index, depth.len()));
+            let height = rows.len();
+            let out = &mut out[offset..][..height * depth.len()];
+            let mut places = [Place::default(); MAX_ROWS];
+            places.iter_mut().zip(rows).for_each(|(place, pixel)| *place = self.place(pixel));
+            let mut done = 0;
+            for (line, range) in self.lines(depth.clone()) {
+                let mut sources = [std::ptr::null(); MAX_ROWS];
+                let borders = borders.chunks_exact_mut(line_len);
+                for ((source, &place), border) in sources.iter_mut().zip(&places[..height]).zip(borders) {
+                    *source = self.values(place, line, range.clone(), border);
                 }
-                let (y, x) = (y - shape.padding, x - shape.padding);
-                if y < shape.height && x < shape.width {
-                    let source = ((image * shape.height + y) * shape.width + x) * shape.in_channels;
-                    f(pixel, source, (ky * shape.kernel + kx) * shape.in_channels);
-                }
+                let out = out[done * height..][..range.len() * height].as_mut_ptr();
+                // SAFETY: each source has the elements of the range; the slice above holds them for all rows.
+                unsafe { K::interleave(&sources[..height], range.len(), out, height, height) };
+                done += range.len();
             }
         }
     }
 }
 
-/// Convolution of `x` with a packed weight, then the epilogue.
-pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], epilogue: &Epilogue) {
-    let columns = im2col(x, shape);
-    gemm(MatRef::new(&columns, shape.out_pixels(), shape.window()), &weight.weight, y, epilogue);
+impl Right for Windows<'_> {
+    #[inline(always)]
+    unsafe fn pack<K: Kernel>(&self, depth: Range<usize>, panels: Range<usize>, out: &mut [f32]) {
+        let window = self.shape.window();
+        let columns = panels.start * PANEL..window.min(panels.end * PANEL);
+        let stored = Panels::stored(window, panels.clone());
+        assert!(out.len() >= stored * depth.len());
+        let mut border = Scratch::take(self.line());
+        let mut row = Scratch::take(stored);
+        row.fill(0.0);
+        for (k, pixel) in depth.clone().enumerate() {
+            let place = self.place(pixel);
+            for (line, range) in self.lines(columns.clone()) {
+                let at = line * self.line() + range.start - columns.start;
+                let len = range.len();
+                let values = self.values(place, line, range, &mut border);
+                // SAFETY: that many values; the image and the border are not the row.
+                row[at..at + len].copy_from_slice(unsafe { std::slice::from_raw_parts(values, len) });
+            }
+            for (i, panel) in panels.clone().enumerate() {
+                let width = Panels::width(window, panel);
+                out[i * PANEL * depth.len() + k * width..][..width]
+                    .copy_from_slice(&row[i * PANEL..][..width]);
+            }
+        }
+    }
 }
 
-/// Gradient of [`conv2d`] with respect to its input; `dx` is overwritten.
+/// Convolution of `x [batch, height, width, in]` with a packed weight, then the epilogue.
+pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], epilogue: &Epilogue) {
+    shape.check("conv2d", Some(x.len()), None, Some(y.len()));
+    let (pixels, weight) = (shape.out_pixels(), &weight.weight);
+    assert!(
+        weight.k() == shape.window() && weight.n() == shape.out_channels,
+        "conv2d: the weight was packed as [{}, {}], not for {shape:?}",
+        weight.k(),
+        weight.n()
+    );
+    epilogue.check(pixels, shape.out_channels);
+    if shape.is_pointwise() {
+        return gemm(MatRef::new(x, pixels, shape.in_channels), weight, y, epilogue);
+    }
+    product(&Windows::new(x, shape), pixels, weight.panels(), y, epilogue);
+}
+
+/// Gradient of [`conv2d`] with respect to its input; `dx` is overwritten. `weight` is `[out, in, kernel, kernel]`.
 pub fn conv2d_backward_input(dy: &[f32], weight: &[f32], shape: &ConvShape, dx: &mut [f32]) {
-    let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
-    let mut reordered = vec![0.0; weight.len()];
-    crate::permute(weight, &[o, i, k, k], &[0, 2, 3, 1], &mut reordered);
-    let mut columns = vec![0.0; shape.out_pixels() * shape.window()];
-    let b = PackedB::pack(MatRef::new(&reordered, o, shape.window()));
-    gemm(MatRef::new(dy, shape.out_pixels(), o), &b, &mut columns, &Epilogue::default());
-    dx.fill(0.0);
-    for_each_tap(shape, |pixel, source, target| {
-        let column = &columns[pixel * shape.window() + target..][..i];
-        dx[source..][..i].iter_mut().zip(column).for_each(|(dx, c)| *dx += c);
+    shape.check("conv2d_backward_input", Some(dx.len()), Some(weight.len()), Some(dy.len()));
+    if shape.stride == 1 && shape.padding < shape.kernel {
+        let backward = ConvShape {
+            height: shape.out_height(),
+            width: shape.out_width(),
+            in_channels: shape.out_channels,
+            out_channels: shape.in_channels,
+            padding: shape.kernel - 1 - shape.padding,
+            ..*shape
+        };
+        // A kernel larger than the padded image has no output, and no gradient.
+        if backward.height * backward.width > 0 {
+            let weight = PackedConv::pack_for_backward(weight, shape);
+            return conv2d(dy, &weight, &backward, dx, &Epilogue::default());
+        }
+    }
+    scatter_windows(dy, weight, shape, dx);
+}
+
+/// The input gradient at any stride: the gradient of each window, added where the window lies.
+fn scatter_windows(dy: &[f32], weight: &[f32], shape: &ConvShape, dx: &mut [f32]) {
+    let &ConvShape { height, width, in_channels, out_channels, kernel, stride, padding, .. } = shape;
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let mut channels_last = vec![0.0; weight.len()];
+    crate::permute(weight, &[out_channels, in_channels, kernel * kernel], &[0, 2, 1], &mut channels_last);
+    let weight = PackedB::pack(MatRef::new(&channels_last, out_channels, shape.window()));
+    let image_len = height * width * in_channels;
+    if image_len == 0 {
+        return;
+    }
+    parallel_chunks_mut(dx, image_len, |image, dx| {
+        dx.fill(0.0);
+        let mut windows = Scratch::take(out_width * shape.window());
+        for out_row in 0..out_height {
+            let line = (image * out_height + out_row) * out_width * out_channels;
+            let dy = MatRef::new(&dy[line..][..out_width * out_channels], out_width, out_channels);
+            gemm(dy, &weight, &mut windows, &Epilogue::default());
+            for (tap, column) in (0..kernel * kernel).flat_map(|tap| (0..out_width).map(move |c| (tap, c))) {
+                let row = (out_row * stride + tap / kernel).wrapping_sub(padding);
+                let col = (column * stride + tap % kernel).wrapping_sub(padding);
+                if row < height && col < width {
+                    let source = &windows[column * shape.window() + tap * in_channels..][..in_channels];
+                    let target = &mut dx[(row * width + col) * in_channels..][..in_channels];
+                    target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
+                }
+            }
+        }
     });
 }
 
 /// Gradient of [`conv2d`] with respect to its weight `[out, in, kernel, kernel]`; `dweight` is overwritten.
 pub fn conv2d_backward_weight(x: &[f32], dy: &[f32], shape: &ConvShape, dweight: &mut [f32]) {
-    let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
-    let columns = im2col(x, shape);
-    let mut gradient = vec![0.0; dweight.len()];
-    let b = PackedB::pack(MatRef::new(&columns, shape.out_pixels(), shape.window()));
-    gemm(MatRef::new(dy, shape.out_pixels(), o).t(), &b, &mut gradient, &Epilogue::default());
-    crate::permute(&gradient, &[o, k, k, i], &[0, 3, 1, 2], dweight);
+    shape.check("conv2d_backward_weight", Some(x.len()), Some(dweight.len()), Some(dy.len()));
+    let (pixels, o, i) = (shape.out_pixels(), shape.out_channels, shape.in_channels);
+    let dy = MatRef::new(dy, pixels, o).t();
+    if shape.is_pointwise() {
+        return matmul(dy, MatRef::new(x, pixels, i), dweight, &Epilogue::default());
+    }
+    let mut channels_last = Scratch::take(dweight.len());
+    let windows = Windows::new(x, shape);
+    product_of_long_sums(&dy, o, &windows, pixels, shape.window(), &mut channels_last, &Epilogue::default());
+    crate::permute(&channels_last, &[o, shape.kernel * shape.kernel, i], &[0, 2, 1], dweight);
 }

@@ -1,0 +1,104 @@
+//! Convolution against its definition and its gradients against finite differences, on every instruction set.
+
+mod common;
+
+use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
+use tuwen_kernels::{
+    Activation, ConvShape, Epilogue, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight,
+    reference,
+};
+
+/// Convolutions of all kinds: pointwise, padded, strided, patches, windows wider than the image, nothing at all.
+fn shapes() -> Vec<ConvShape> {
+    let shape = |batch, (height, width), (in_channels, out_channels), kernel, stride, padding| ConvShape {
+        batch,
+        height,
+        width,
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding,
+    };
+    vec![
+        shape(2, (5, 7), (3, 4), 1, 1, 0),
+        shape(2, (5, 7), (3, 17), 3, 1, 1),
+        shape(1, (8, 6), (16, 33), 3, 1, 1),
+        shape(3, (9, 8), (3, 16), 3, 2, 1),
+        shape(2, (12, 8), (3, 65), 4, 4, 0),
+        shape(2, (7, 5), (5, 3), 3, 1, 0),
+        shape(1, (7, 5), (2, 3), 3, 1, 2),
+        shape(1, (2, 2), (40, 36), 3, 1, 1),
+        shape(1, (1, 1), (7, 5), 5, 1, 2),
+        shape(1, (4, 4), (2, 3), 1, 1, 1),
+        shape(1, (6, 5), (4, 3), 2, 3, 1),
+        shape(1, (5, 5), (2, 2), 1, 2, 0),
+        shape(1, (4, 6), (3, 2), 5, 2, 3),
+        shape(0, (5, 5), (3, 4), 3, 1, 1),
+        shape(1, (2, 2), (3, 4), 3, 1, 0),
+        shape(1, (2, 2), (3, 4), 3, 2, 0),
+        shape(9, (20, 20), (9, 16), 3, 1, 1),
+    ]
+}
+
+fn lengths(s: &ConvShape) -> (usize, usize, usize) {
+    let input = s.batch * s.height * s.width * s.in_channels;
+    let output = s.batch * s.out_height() * s.out_width() * s.out_channels;
+    (input, s.out_channels * s.in_channels * s.kernel * s.kernel, output)
+}
+
+#[test]
+fn forward() {
+    for_each_isa(|isa| {
+        for shape in shapes() {
+            let (input, weights, output) = lengths(&shape);
+            let (x, weight) = (noise(input, 1), noise(weights, 2));
+            let (bias, residual) = (noise(shape.out_channels, 3), noise(output, 4));
+            let packed = PackedConv::pack(&weight, &shape);
+            let plain = reference::conv2d(&to_f64(&x), &to_f64(&weight), &shape);
+            let mut y = vec![f32::NAN; output];
+            conv2d(&x, &packed, &shape, &mut y, &Epilogue::default());
+            assert_close(&y, &plain, 1e-5, &format!("{isa:?} {shape:?}"));
+
+            let epilogue = Epilogue {
+                bias: Some(&bias),
+                activation: Activation::Relu,
+                residual: Some(&residual),
+                residual_first: true,
+                accumulate: false,
+            };
+            let expected: Vec<f64> = (0..output)
+                .map(|i| {
+                    (plain[i] + f64::from(bias[i % shape.out_channels]) + f64::from(residual[i])).max(0.0)
+                })
+                .collect();
+            conv2d(&x, &packed, &shape, &mut y, &epilogue);
+            assert_close(&y, &expected, 1e-5, &format!("{isa:?} {shape:?} with epilogue"));
+        }
+    });
+}
+
+#[test]
+fn gradients() {
+    for_each_isa(|isa| {
+        for shape in shapes() {
+            let (input, weights, output) = lengths(&shape);
+            let (x, weight, dy) = (noise(input, 1), noise(weights, 2), noise(output, 3));
+            let (mut dx, mut dweight) = (vec![f32::NAN; input], vec![f32::NAN; weights]);
+            conv2d_backward_input(&dy, &weight, &shape, &mut dx);
+            conv2d_backward_weight(&x, &dy, &shape, &mut dweight);
+            let (wide_x, wide_weight) = (to_f64(&x), to_f64(&weight));
+            assert_gradient(&format!("{isa:?} dx of {shape:?}"), &x, &dy, &dx, 1e-5, |x| {
+                reference::conv2d(x, &wide_weight, &shape)
+            });
+            assert_gradient(
+                &format!("{isa:?} dweight of {shape:?}"),
+                &weight,
+                &dy,
+                &dweight,
+                1e-5,
+                |weight| reference::conv2d(&wide_x, weight, &shape),
+            );
+        }
+    });
+}
