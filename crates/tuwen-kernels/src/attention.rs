@@ -1,6 +1,9 @@
-//! Multi-head attention.
+//! Multi-head attention. A task is one head of one sequence; its products use the tiles of the matrix product.
 
-use crate::reference;
+use crate::aligned::Scratch;
+use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};
+use crate::math::{exp, max, sum_by};
+use crate::threads::{SendPtr, parallel_for};
 
 /// Sizes and options of an attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,6 +24,40 @@ pub struct AttentionShape {
     pub causal: bool,
 }
 
+impl AttentionShape {
+    fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Checks the lengths of tensors over queries and over keys, of the mask, and of one number per row of scores.
+    fn check(
+        &self,
+        operation: &str,
+        queries: &[usize],
+        keys: &[usize],
+        key_mask: Option<&[bool]>,
+        lse: Option<usize>,
+    ) {
+        let (query_len, key_len) =
+            (self.batch * self.query_len * self.width(), self.batch * self.key_len * self.width());
+        assert!(queries.iter().all(|&len| len == query_len), "{operation}: tensors over queries of {self:?}");
+        assert!(keys.iter().all(|&len| len == key_len), "{operation}: tensors over keys of {self:?}");
+        let keys = self.batch * self.key_len;
+        assert!(key_mask.is_none_or(|mask| mask.len() == keys), "{operation}: the key mask of {self:?}");
+        let rows = self.batch * self.heads * self.query_len;
+        assert!(lse.is_none_or(|len| len == rows), "{operation}: lse of {self:?}");
+    }
+
+    /// How many keys query `i` sees.
+    fn visible(&self, i: usize) -> usize {
+        if self.causal {
+            (i + 1 + self.key_len).saturating_sub(self.query_len).min(self.key_len)
+        } else {
+            self.key_len
+        }
+    }
+}
+
 /// Attention of `q [batch, queries, heads · dim]` over `k` and `v [batch, keys, heads · dim]`. `key_mask
 /// [batch, keys]` is true where a key may be seen. `lse [batch, heads, queries]` receives the log of the sum of
 /// exponentials of each row of scores. A row with nothing to attend gives zeros.
@@ -33,10 +70,28 @@ pub fn attention(
     out: &mut [f32],
     lse: Option<&mut [f32]>,
 ) {
-    out.copy_from_slice(&reference::attention(q, k, v, key_mask, shape));
-    if let Some(lse) = lse {
-        lse.fill(0.0);
-    }
+    shape.check(
+        "attention",
+        &[q.len(), out.len()],
+        &[k.len(), v.len()],
+        key_mask,
+        lse.as_ref().map(|l| l.len()),
+    );
+    let out = SendPtr(out.as_mut_ptr());
+    let lse = lse.map(|lse| SendPtr(lse.as_mut_ptr()));
+    parallel_for(shape.batch * shape.heads, |index| {
+        let head = Head::new(shape, index, key_mask);
+        // SAFETY: the rows of this head in `lse`, which was checked.
+        let lse = lse.as_ref().map(|lse| unsafe { lse.slice(index * shape.query_len, shape.query_len) });
+        dispatch(Forward {
+            q: head.queries(q),
+            k: head.keys(k),
+            v: head.keys(v),
+            out: head.target(out),
+            lse,
+            head,
+        });
+    });
 }
 
 /// Gradients of [`attention`] from its results `out` and `lse`; `dq`, `dk` and `dv` are overwritten.
@@ -44,8 +99,8 @@ pub fn attention_backward(
     q: &[f32],
     k: &[f32],
     v: &[f32],
-    _out: &[f32],
-    _lse: &[f32],
+    out: &[f32],
+    lse: &[f32],
     dout: &[f32],
     key_mask: Option<&[bool]>,
     shape: &AttentionShape,
@@ -53,25 +108,25 @@ pub fn attention_backward(
     dk: &mut [f32],
     dv: &mut [f32],
 ) {
-    let &AttentionShape { batch, heads, head_dim: d, query_len, key_len, scale, .. } = shape;
-    let weights = reference::attention_weights(q, k, key_mask, shape);
-    [&mut *dq, &mut *dk, &mut *dv].into_iter().for_each(|g| g.fill(0.0));
-    for at in 0..batch * heads * query_len {
-        let (image, head, i) = (at / (heads * query_len), at / query_len % heads, at % query_len);
-        let qi = ((image * query_len + i) * heads + head) * d;
-        let kj = |j: usize| ((image * key_len + j) * heads + head) * d;
-        let p = &weights[at * key_len..][..key_len];
-        let dp: Vec<f32> = (0..key_len).map(|j| (0..d).map(|e| dout[qi + e] * v[kj(j) + e]).sum()).collect();
-        let delta: f32 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
-        for j in 0..key_len {
-            let ds = p[j] * (dp[j] - delta) * scale;
-            for e in 0..d {
-                dq[qi + e] += ds * k[kj(j) + e];
-                dk[kj(j) + e] += ds * q[qi + e];
-                dv[kj(j) + e] += p[j] * dout[qi + e];
-            }
-        }
-    }
+    let queries = [q.len(), out.len(), dout.len(), dq.len()];
+    let keys = [k.len(), v.len(), dk.len(), dv.len()];
+    shape.check("attention_backward", &queries, &keys, key_mask, Some(lse.len()));
+    let [dq, dk, dv] = [dq, dk, dv].map(|gradient| SendPtr(gradient.as_mut_ptr()));
+    parallel_for(shape.batch * shape.heads, |index| {
+        let head = Head::new(shape, index, key_mask);
+        dispatch(Backward {
+            q: head.queries(q),
+            k: head.keys(k),
+            v: head.keys(v),
+            out: head.queries(out),
+            dout: head.queries(dout),
+            lse: &lse[index * shape.query_len..][..shape.query_len],
+            dq: head.target(dq),
+            dk: head.key_target(dk),
+            dv: head.key_target(dv),
+            head,
+        });
+    });
 }
 
 /// The attention probabilities `[batch, heads, queries, keys]`.
@@ -82,5 +137,234 @@ pub fn attention_weights(
     shape: &AttentionShape,
     weights: &mut [f32],
 ) {
-    weights.copy_from_slice(&reference::attention_weights(q, k, key_mask, shape));
+    shape.check("attention_weights", &[q.len()], &[k.len()], key_mask, None);
+    let plane = shape.query_len * shape.key_len;
+    assert_eq!(
+        weights.len(),
+        shape.batch * shape.heads * plane,
+        "attention_weights: the weights of {shape:?}"
+    );
+    let weights = SendPtr(weights.as_mut_ptr());
+    parallel_for(shape.batch * shape.heads, |index| {
+        let head = Head::new(shape, index, key_mask);
+        // SAFETY: the plane of this head.
+        let weights = unsafe { weights.slice(index * plane, plane) };
+        dispatch(Weights { q: head.queries(q), k: head.keys(k), weights, head });
+    });
+}
+
+/// One head of one sequence.
+struct Head<'a> {
+    shape: &'a AttentionShape,
+    sequence: usize,
+    column: usize,
+    /// What is added to the scores of each key: zero, or negative infinity where it is masked.
+    mask: Option<Vec<f32>>,
+}
+
+impl<'a> Head<'a> {
+    fn new(shape: &'a AttentionShape, index: usize, key_mask: Option<&[bool]>) -> Self {
+        let sequence = index / shape.heads;
+        let mask = key_mask.map(|mask| {
+            let mask = &mask[sequence * shape.key_len..][..shape.key_len];
+            mask.iter().map(|&visible| if visible { 0.0 } else { f32::NEG_INFINITY }).collect()
+        });
+        Self { shape, sequence, column: index % shape.heads * shape.head_dim, mask }
+    }
+
+    fn start(&self, len: usize) -> usize {
+        self.sequence * len * self.shape.width() + self.column
+    }
+
+    fn matrix<'b>(&self, data: &'b [f32], len: usize) -> MatRef<'b> {
+        let (row_stride, cols) = (self.shape.width(), self.shape.head_dim);
+        let data = data.get(self.start(len)..).unwrap_or_default(); // nothing where sequences are empty
+        MatRef { data, rows: len, cols, row_stride, col_stride: 1 }
+    }
+
+    /// This head of a tensor over queries.
+    fn queries<'b>(&self, data: &'b [f32]) -> MatRef<'b> {
+        self.matrix(data, self.shape.query_len)
+    }
+
+    /// This head of a tensor over keys.
+    fn keys<'b>(&self, data: &'b [f32]) -> MatRef<'b> {
+        self.matrix(data, self.shape.key_len)
+    }
+
+    fn target(&self, data: SendPtr<f32>) -> Target {
+        let start = SendPtr(data.get().wrapping_add(self.start(self.shape.query_len)));
+        Target { start, stride: self.shape.width() }
+    }
+
+    fn key_target(&self, data: SendPtr<f32>) -> Target {
+        let start = SendPtr(data.get().wrapping_add(self.start(self.shape.key_len)));
+        Target { start, stride: self.shape.width() }
+    }
+
+    /// Turns the products of query `i` and the keys into scores; the number of keys that it sees is returned.
+    #[inline(always)]
+    fn score(&self, i: usize, products: &mut [f32]) -> usize {
+        let (visible, scale) = (self.shape.visible(i), self.shape.scale);
+        match &self.mask {
+            Some(mask) => {
+                products[..visible].iter_mut().zip(mask).for_each(|(s, mask)| *s = *s * scale + mask)
+            }
+            None => products[..visible].iter_mut().for_each(|s| *s *= scale),
+        }
+        visible
+    }
+
+    /// Turns the products of query `i` and the keys into probabilities; the log of the sum of exponentials of the
+    /// scores is returned, negative infinity of none.
+    #[inline(always)]
+    fn softmax(&self, i: usize, products: &mut [f32]) -> f32 {
+        let visible = self.score(i, products);
+        let (seen, hidden) = products.split_at_mut(visible);
+        hidden.fill(0.0);
+        let largest = max(seen);
+        if largest == f32::NEG_INFINITY {
+            seen.fill(0.0);
+            return largest;
+        }
+        seen.iter_mut().for_each(|s| *s = exp(*s - largest));
+        let total = sum_by(seen.len(), |j| seen[j]);
+        let factor = 1.0 / total;
+        seen.iter_mut().for_each(|p| *p *= factor);
+        largest + total.ln()
+    }
+
+    /// The probabilities again, from the log of the sum of exponentials.
+    #[inline(always)]
+    fn softmax_again(&self, i: usize, lse: f32, products: &mut [f32]) {
+        let visible = self.score(i, products);
+        let (seen, hidden) = products.split_at_mut(visible);
+        hidden.fill(0.0);
+        if lse == f32::NEG_INFINITY {
+            seen.fill(0.0);
+        } else {
+            seen.iter_mut().for_each(|s| *s = exp(*s - lse));
+        }
+    }
+}
+
+/// Queries that are worked on together: their scores stay in the cache.
+const QUERIES: usize = 112;
+
+/// Some rows of a matrix.
+fn rows_of(m: MatRef, from: usize, len: usize) -> MatRef {
+    MatRef { data: &m.data[from * m.row_stride..], rows: len, ..m }
+}
+
+/// All of `a · b` to a target.
+///
+/// # Safety
+/// As for [`multiply`].
+#[inline(always)]
+unsafe fn multiply_all<K: Kernel>(a: &MatRef, b: Panels, target: Target) {
+    // SAFETY: all rows and panels there are.
+    unsafe { multiply::<K>(a, 0..a.rows, b, 0..Panels::count(b.columns), target, &Epilogue::default()) }
+}
+
+fn whole(data: &mut [f32], stride: usize) -> Target {
+    Target { start: SendPtr(data.as_mut_ptr()), stride }
+}
+
+struct Forward<'a> {
+    q: MatRef<'a>,
+    k: MatRef<'a>,
+    v: MatRef<'a>,
+    out: Target,
+    lse: Option<&'a mut [f32]>,
+    head: Head<'a>,
+}
+
+impl Task for Forward<'_> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(mut self) {
+        let (queries, keys) = (self.q.rows, self.k.rows);
+        let mut scores = Scratch::take(queries.min(QUERIES) * keys);
+        // SAFETY: the products have the shapes of their targets, and this head of `out` is this task's.
+        unsafe {
+            let (k, v) = (OwnPanels::pack::<K>(&self.k.t()), OwnPanels::pack::<K>(&self.v));
+            for first in (0..queries).step_by(QUERIES) {
+                let len = QUERIES.min(queries - first);
+                let scores = &mut scores[..len * keys];
+                multiply_all::<K>(&rows_of(self.q, first, len), k.view(), whole(scores, keys));
+                for i in 0..len {
+                    let lse = self.head.softmax(first + i, &mut scores[i * keys..][..keys]);
+                    if let Some(out) = &mut self.lse {
+                        out[first + i] = lse;
+                    }
+                }
+                let start = SendPtr(self.out.start.get().wrapping_add(first * self.out.stride));
+                multiply_all::<K>(&MatRef::new(scores, len, keys), v.view(), Target { start, ..self.out });
+            }
+        }
+    }
+}
+
+struct Weights<'a> {
+    q: MatRef<'a>,
+    k: MatRef<'a>,
+    weights: &'a mut [f32],
+    head: Head<'a>,
+}
+
+impl Task for Weights<'_> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        let keys = self.k.rows;
+        // SAFETY: the weights are [queries, keys].
+        unsafe {
+            let k = OwnPanels::pack::<K>(&self.k.t());
+            multiply_all::<K>(&self.q, k.view(), whole(self.weights, keys));
+        }
+        for (i, row) in self.weights.chunks_exact_mut(keys.max(1)).enumerate() {
+            self.head.softmax(i, row);
+        }
+    }
+}
+
+struct Backward<'a> {
+    q: MatRef<'a>,
+    k: MatRef<'a>,
+    v: MatRef<'a>,
+    out: MatRef<'a>,
+    dout: MatRef<'a>,
+    lse: &'a [f32],
+    dq: Target,
+    dk: Target,
+    dv: Target,
+    head: Head<'a>,
+}
+
+impl Task for Backward<'_> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        let (queries, keys) = (self.q.rows, self.k.rows);
+        let (mut p, mut ds) = (Scratch::take(queries * keys), Scratch::take(queries * keys));
+        // SAFETY: the products have the shapes of their targets, and this head of the gradients is this task's.
+        unsafe {
+            multiply_all::<K>(&self.q, OwnPanels::pack::<K>(&self.k.t()).view(), whole(&mut p, keys));
+            multiply_all::<K>(&self.dout, OwnPanels::pack::<K>(&self.v.t()).view(), whole(&mut ds, keys));
+        }
+        for i in 0..queries {
+            let (p, ds) = (&mut p[i * keys..][..keys], &mut ds[i * keys..][..keys]);
+            self.head.softmax_again(i, self.lse[i], p);
+            let row = |m: &MatRef| i * m.row_stride..i * m.row_stride + m.cols;
+            let (out, dout) = (&self.out.data[row(&self.out)], &self.dout.data[row(&self.dout)]);
+            // The sum of p · dp over the row, as it comes out of the forward pass.
+            let along = sum_by(out.len(), |d| out[d] * dout[d]);
+            let scale = self.head.shape.scale;
+            ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = *p * (*ds - along) * scale);
+        }
+        // SAFETY: as above.
+        unsafe {
+            let (p, ds) = (MatRef::new(&p, queries, keys), MatRef::new(&ds, queries, keys));
+            multiply_all::<K>(&ds, OwnPanels::pack::<K>(&self.k).view(), self.dq);
+            multiply_all::<K>(&ds.t(), OwnPanels::pack::<K>(&self.q).view(), self.dk);
+            multiply_all::<K>(&p.t(), OwnPanels::pack::<K>(&self.dout).view(), self.dv);
+        }
+    }
 }

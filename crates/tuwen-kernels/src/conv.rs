@@ -186,6 +186,9 @@ impl Left for Windows<'_> {
     #[inline(always)]
     unsafe fn pack<K: Kernel>(&self, blocks: &RowBlocks, depth: Range<usize>, out: &mut [f32]) {
         let line_len = self.line();
+        if line_len == 0 {
+            return; // no channels
+        }
         let mut borders = Scratch::take(MAX_ROWS * line_len);
         for index in 0..blocks.count {
             let (rows, offset) = (blocks.get(index), blocks.offset(index, depth.len()));

@@ -10,7 +10,7 @@ mod portable;
 mod product;
 
 pub(crate) use kernel::{Kernel, MAX_ROWS, PANEL, Task, dispatch};
-pub(crate) use pack::{Left, Panels, Right, RowBlocks};
+pub(crate) use pack::{Left, OwnPanels, Panels, Right, RowBlocks};
 pub(crate) use product::{Target, multiply, product, product_of_long_sums};
 
 use crate::activation::Activation;

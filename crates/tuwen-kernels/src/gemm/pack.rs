@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::MatRef;
 use super::kernel::{Kernel, MAX_ROWS, NARROW, PANEL};
+use crate::aligned::Scratch;
 
 /// A right operand `[depth, columns]` cut into panels of 32 columns; the last may have 16. A panel is stored as
 /// `[depth, 32]` (or 16), filled up with zeros.
@@ -40,6 +41,32 @@ impl Panels<'_> {
     pub(super) fn panel(&self, index: usize, from: usize) -> &[f32] {
         let width = Self::width(self.columns, index);
         &self.data[index * PANEL * self.depth..][from * width..self.depth * width]
+    }
+}
+
+/// A right operand packed within a task, for that task.
+pub(crate) struct OwnPanels {
+    data: Scratch,
+    depth: usize,
+    columns: usize,
+}
+
+impl OwnPanels {
+    /// Packs all of `b` on this thread.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `K`.
+    #[inline(always)]
+    pub(crate) unsafe fn pack<K: Kernel>(b: &MatRef) -> Self {
+        let panels = 0..Panels::count(b.cols);
+        let mut data = Scratch::take(Panels::stored(b.cols, panels.clone()) * b.rows);
+        // SAFETY: these are all panels and rows of the operand.
+        unsafe { Right::pack::<K>(b, 0..b.rows, panels, &mut data) };
+        Self { data, depth: b.rows, columns: b.cols }
+    }
+
+    pub(crate) fn view(&self) -> Panels<'_> {
+        Panels { data: &self.data, depth: self.depth, columns: self.columns }
     }
 }
 

@@ -1,0 +1,114 @@
+//! Attention against its definition and its gradients against finite differences, on every instruction set.
+
+mod common;
+
+use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
+use tuwen_kernels::{AttentionShape, attention, attention_backward, attention_weights, reference};
+
+fn shapes() -> impl Iterator<Item = AttentionShape> {
+    let sizes = [
+        (2, 3, 8, 5, 5),
+        (1, 2, 16, 1, 9),
+        (2, 1, 64, 50, 50),
+        (1, 2, 33, 77, 77),
+        (1, 1, 128, 3, 65),
+        (1, 2, 7, 65, 3),
+        (1, 1, 8, 257, 130),
+        (0, 2, 8, 4, 4),
+        (1, 2, 8, 0, 4),
+        (1, 2, 8, 4, 0),
+        (3, 0, 8, 4, 4),
+    ];
+    sizes.into_iter().flat_map(|(batch, heads, head_dim, query_len, key_len)| {
+        [false, true].map(|causal| AttentionShape {
+            batch,
+            heads,
+            head_dim,
+            query_len,
+            key_len,
+            scale: 1.5 / (head_dim as f32).sqrt(),
+            causal,
+        })
+    })
+}
+
+/// No mask, a mask with holes, and a mask that hides the whole first sequence.
+fn masks(shape: &AttentionShape) -> [Option<Vec<bool>>; 3] {
+    let keys = shape.batch * shape.key_len;
+    let holes = (0..keys).map(|i| i % 3 != 1).collect();
+    [None, Some(holes), Some((0..keys).map(|i| i >= shape.key_len).collect())]
+}
+
+#[test]
+fn forward() {
+    for_each_isa(|isa| {
+        for shape in shapes() {
+            let width = shape.heads * shape.head_dim;
+            let (queries, keys) =
+                (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
+            let (q, k, v) = (noise(queries, 1), noise(keys, 2), noise(keys, 3));
+            let (wide_q, wide_k, wide_v) = (to_f64(&q), to_f64(&k), to_f64(&v));
+            for mask in masks(&shape) {
+                let (mask, what) = (mask.as_deref(), format!("{isa:?} {shape:?} mask {mask:?}"));
+                let expected = reference::attention(&wide_q, &wide_k, &wide_v, mask, &shape);
+                let mut out = vec![f32::NAN; queries];
+                attention(&q, &k, &v, mask, &shape, &mut out, None);
+                assert_close(&out, &expected, 1e-5, &what);
+
+                let expected = reference::attention_weights(&wide_q, &wide_k, mask, &shape);
+                let mut weights = vec![f32::NAN; expected.len()];
+                attention_weights(&q, &k, mask, &shape, &mut weights);
+                assert_close(&weights, &expected, 1e-5, &what);
+            }
+        }
+    });
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    let shape = AttentionShape {
+        batch: 1,
+        heads: 1,
+        head_dim: 1,
+        query_len: 2,
+        key_len: 2,
+        scale: 1.0,
+        causal: false,
+    };
+    let (q, k, v) = ([1000.0, -1000.0], [1.0, -1.0], [3.0, 5.0]);
+    let (mut out, mut lse) = ([0.0; 2], [0.0; 2]);
+    attention(&q, &k, &v, None, &shape, &mut out, Some(&mut lse));
+    assert_eq!(out, [3.0, 5.0]);
+    assert_eq!(lse, [1000.0, 1000.0]);
+}
+
+#[test]
+fn gradients() {
+    for_each_isa(|isa| {
+        for shape in shapes() {
+            let width = shape.heads * shape.head_dim;
+            let (queries, keys) =
+                (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
+            let (q, k, v, dout) = (noise(queries, 1), noise(keys, 2), noise(keys, 3), noise(queries, 4));
+            let (wide_q, wide_k, wide_v) = (to_f64(&q), to_f64(&k), to_f64(&v));
+            for mask in masks(&shape) {
+                let (mask, what) = (mask.as_deref(), format!("{isa:?} {shape:?} mask {mask:?}"));
+                let (mut out, mut lse) =
+                    (vec![f32::NAN; queries], vec![f32::NAN; shape.batch * shape.heads * shape.query_len]);
+                attention(&q, &k, &v, mask, &shape, &mut out, Some(&mut lse));
+                let (mut dq, mut dk, mut dv) =
+                    (vec![f32::NAN; queries], vec![f32::NAN; keys], vec![f32::NAN; keys]);
+                attention_backward(&q, &k, &v, &out, &lse, &dout, mask, &shape, &mut dq, &mut dk, &mut dv);
+                assert_gradient(&format!("dq of {what}"), &q, &dout, &dq, 1e-5, |q| {
+                    reference::attention(q, &wide_k, &wide_v, mask, &shape)
+                });
+                assert_gradient(&format!("dk of {what}"), &k, &dout, &dk, 1e-5, |k| {
+                    reference::attention(&wide_q, k, &wide_v, mask, &shape)
+                });
+                assert_gradient(&format!("dv of {what}"), &v, &dout, &dv, 1e-5, |v| {
+                    reference::attention(&wide_q, &wide_k, v, mask, &shape)
+                });
+            }
+        }
+    });
+}
