@@ -1,11 +1,15 @@
 //! Prints the speed of products, convolutions and their gradients in GFLOP/s, the best of a few runs.
 
+#![allow(clippy::print_stdout)] // its purpose
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tuwen_kernels::{
-    ConvShape, Epilogue, MatRef, PackedB, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight,
-    gemm, isa, matmul, threads,
+    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, activate,
+    activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train, conv2d,
+    conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward, matmul,
+    permute, softmax, threads,
 };
 
 fn noise(len: usize) -> Vec<f32> {
@@ -102,8 +106,90 @@ fn convolutions() {
     }
 }
 
+fn attentions() {
+    for (batch, heads, len, head_dim, causal) in
+        [(16, 12, 50, 64, false), (4, 16, 577, 64, false), (64, 8, 77, 64, true)]
+    {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let shape = AttentionShape { batch, heads, head_dim, query_len: len, key_len: len, scale, causal };
+        let size = batch * len * heads * head_dim;
+        let [q, k, v, dout] = [0; 4].map(|_| noise(size));
+        let (mut out, mut lse) = (vec![0.0; size], vec![0.0; batch * heads * len]);
+        let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; size]);
+        let flops = 4 * batch * heads * len * len * head_dim;
+        let name = format!("{batch}x{heads} heads, {len} tokens of {head_dim}");
+        report(&format!("attention {name}"), flops, || {
+            attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
+        });
+        report(&format!("attention backward {name}"), flops * 5 / 2, || {
+            attention_backward(
+                &q,
+                &k,
+                &v,
+                &out,
+                &lse,
+                black_box(&dout),
+                None,
+                &shape,
+                &mut dq,
+                &mut dk,
+                &mut dv,
+            );
+        });
+    }
+}
+
+/// Kernels that memory bounds: the rate is that of f32 elements, in billions a second.
+fn rows() {
+    let (rows, cols) = (12_800, 768);
+    let len = rows * cols;
+    let (x, dy, gamma) = (noise(len), noise(len), noise(cols));
+    let (mut y, mut mean, mut rstd) = (vec![0.0; len], vec![0.0; rows], vec![0.0; rows]);
+    let (mut dgamma, mut dbeta) = (vec![0.0; cols], vec![0.0; cols]);
+    report("layer_norm", len, || {
+        layer_norm(black_box(&x), &gamma, &gamma, 1e-5, cols, &mut y, Some(&mut mean), Some(&mut rstd));
+    });
+    report("layer_norm_backward", len, || {
+        layer_norm_backward(black_box(&dy), &x, &gamma, &mean, &rstd, cols, &mut y, &mut dgamma, &mut dbeta);
+    });
+    report("quick_gelu", len, || activate(Activation::QuickGelu, black_box(&x), &mut y));
+    report("gelu", len, || activate(Activation::Gelu, black_box(&x), &mut y));
+    report("gelu backward", len, || activate_backward(Activation::Gelu, black_box(&x), &dy, &mut y));
+    report("softmax", len, || softmax(black_box(&x), cols, &mut y));
+    for (rows, cols) in [(262_144, 16), (16_384, 256)] {
+        let len = rows * cols;
+        let (x, dy, mut y, mut dx, gamma) = (&x[..len], &dy[..len], noise(len), vec![0.0; len], noise(cols));
+        let [mut mean, mut var, mut dgamma, mut dbeta] = [0; 4].map(|_| vec![0.0; cols]);
+        report(&format!("batch_norm {rows}x{cols}"), len, || {
+            batch_norm_train(black_box(x), &gamma, &gamma, 1e-5, None, true, &mut y, &mut mean, &mut var);
+        });
+        report(&format!("batch_norm_backward {rows}x{cols}"), len, || {
+            batch_norm_backward(
+                black_box(dy),
+                x,
+                &y,
+                &gamma,
+                &mean,
+                &var,
+                1e-5,
+                true,
+                &mut dx,
+                None,
+                &mut dgamma,
+                &mut dbeta,
+            );
+        });
+    }
+    report("permute [256, 50, 768] to [50, 256, 768]", 256 * 50 * 768, || {
+        permute(black_box(&x), &[256, 50, 768], &[1, 0, 2], &mut y);
+    });
+    report("transpose [12800, 768]", len, || permute(black_box(&x), &[12_800, 768], &[1, 0], &mut y));
+}
+
 fn main() {
     println!("{:?}, {} threads", isa(), threads());
     products();
     convolutions();
+    attentions();
+    rows();
 }

@@ -45,13 +45,17 @@ fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x } // keeps NaN
 }
 
+#[inline(always)]
+fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    // A loop: the body of a closure in `for_each` is compiled without the instruction set when it is long.
+    for v in values {
+        *v = f(*v);
+    }
+}
+
 /// Applies the activation in place.
 #[inline(always)]
 pub(crate) fn activate_in_place(activation: Activation, values: &mut [f32]) {
-    #[inline(always)]
-    fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
-        values.iter_mut().for_each(|v| *v = f(*v));
-    }
     match activation {
         Activation::Identity => {}
         Activation::Relu => each(values, relu),
@@ -68,17 +72,15 @@ multiversion! {
     }
 
     fn activate_backward_chunk(activation: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        #[inline(always)]
-        fn each(x: &[f32], dy: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32) {
-            dx.iter_mut().zip(x).zip(dy).for_each(|((dx, &x), &dy)| *dx = dy * slope(x));
-        }
+        dx.copy_from_slice(x);
         match activation {
-            Activation::Identity => dx.copy_from_slice(dy),
-            Activation::Relu => each(x, dy, dx, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Activation::Gelu => each(x, dy, dx, gelu_slope),
-            Activation::QuickGelu => each(x, dy, dx, |x| gated_slope(x, QUICK_GELU_SLOPE)),
-            Activation::Silu => each(x, dy, dx, |x| gated_slope(x, 1.0)),
+            Activation::Identity => dx.fill(1.0),
+            Activation::Relu => each(dx, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Activation::Gelu => each(dx, gelu_slope),
+            Activation::QuickGelu => each(dx, |x| gated_slope(x, QUICK_GELU_SLOPE)),
+            Activation::Silu => each(dx, |x| gated_slope(x, 1.0)),
         }
+        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx *= dy);
     }
 }
 

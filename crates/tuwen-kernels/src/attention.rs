@@ -208,9 +208,15 @@ impl<'a> Head<'a> {
         let (visible, scale) = (self.shape.visible(i), self.shape.scale);
         match &self.mask {
             Some(mask) => {
-                products[..visible].iter_mut().zip(mask).for_each(|(s, mask)| *s = *s * scale + mask)
+                for (s, mask) in products[..visible].iter_mut().zip(mask) {
+                    *s = *s * scale + mask;
+                }
             }
-            None => products[..visible].iter_mut().for_each(|s| *s *= scale),
+            None => {
+                for s in &mut products[..visible] {
+                    *s *= scale;
+                }
+            }
         }
         visible
     }
@@ -227,10 +233,14 @@ impl<'a> Head<'a> {
             seen.fill(0.0);
             return largest;
         }
-        seen.iter_mut().for_each(|s| *s = exp(*s - largest));
+        for s in seen.iter_mut() {
+            *s = exp(*s - largest);
+        }
         let total = sum_by(seen.len(), |j| seen[j]);
         let factor = 1.0 / total;
-        seen.iter_mut().for_each(|p| *p *= factor);
+        for p in seen.iter_mut() {
+            *p *= factor;
+        }
         largest + total.ln()
     }
 
@@ -243,7 +253,9 @@ impl<'a> Head<'a> {
         if lse == f32::NEG_INFINITY {
             seen.fill(0.0);
         } else {
-            seen.iter_mut().for_each(|s| *s = exp(*s - lse));
+            for s in seen {
+                *s = exp(*s - lse);
+            }
         }
     }
 }
@@ -357,7 +369,9 @@ impl Task for Backward<'_> {
             // The sum of p · dp over the row, as it comes out of the forward pass.
             let along = sum_by(out.len(), |d| out[d] * dout[d]);
             let scale = self.head.shape.scale;
-            ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = *p * (*ds - along) * scale);
+            for (ds, p) in ds.iter_mut().zip(p) {
+                *ds = *p * (*ds - along) * scale;
+            }
         }
         // SAFETY: as above.
         unsafe {

@@ -16,7 +16,9 @@ multiversion! {
     /// Softmax of one row; the log of the sum of exponentials is returned.
     fn softmax_row(x: &[f32], y: &mut [f32]) -> f32 {
         let largest = max(x);
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = exp(x - largest));
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = exp(x - largest);
+        }
         let total = sum_by(y.len(), |i| y[i]);
         let factor = 1.0 / total;
         y.iter_mut().for_each(|y| *y *= factor);

@@ -123,7 +123,9 @@ impl Stage<'_> {
 
 #[inline(always)]
 fn add(values: &mut [f32], other: &[f32]) {
-    values.iter_mut().zip(other).for_each(|(v, o)| *v += o);
+    for (v, o) in values.iter_mut().zip(other) {
+        *v += o;
+    }
 }
 
 /// A [`multiply`] as a task.
@@ -155,7 +157,8 @@ pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epil
     // Short sums leave room for more rows in the cache, but every thread should get some.
     let blocks_per_task =
         (LEFT_BUDGET / (MAX_ROWS * b.depth.clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
-    let bands = blocks.div_ceil(blocks_per_task);
+    // A multiple of the threads, so that none waits for the last band of another.
+    let bands = blocks.div_ceil(blocks_per_task).next_multiple_of(threads()).min(blocks);
     // Each group of columns packs the rows again, so there is more than one only where rows are few.
     let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
     let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
@@ -186,8 +189,8 @@ pub(crate) fn pack_all(b: &impl Right, depth: usize, columns: usize, out: &mut [
     if depth == 0 {
         return;
     }
-    let per_task = (CHUNK / (PANEL * depth)).max(2);
     let count = Panels::count(columns);
+    let per_task = (CHUNK / (PANEL * depth)).max(count.div_ceil(4 * threads())).max(2);
     parallel_chunks_mut(out, per_task * PANEL * depth, |i, out| {
         dispatch(Pack { b, depth, panels: i * per_task..count.min((i + 1) * per_task), out });
     });
@@ -309,9 +312,9 @@ impl Task for AddParts<'_> {
         for (i, c) in self.c.chunks_exact_mut(self.columns).enumerate() {
             let at = self.start + i * self.columns;
             row.fill(0.0);
-            self.partials
-                .chunks_exact(self.len)
-                .for_each(|partial| add(&mut row, &partial[at..][..self.columns]));
+            for partial in self.partials.chunks_exact(self.len) {
+                add(&mut row, &partial[at..][..self.columns]);
+            }
             stage.store_row(&mut row, c, at, 0);
         }
     }

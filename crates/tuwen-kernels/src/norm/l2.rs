@@ -2,7 +2,7 @@
 
 use super::row_count;
 use crate::math::sum_by;
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
+use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut};
 
 multiversion! {
     /// Normalises a row; its norm is returned.
@@ -46,13 +46,14 @@ pub fn l2_normalize_backward(dy: &[f32], y: &[f32], norm: &[f32], cols: usize, e
         "l2_normalize_backward: dy, y and dx differ in length"
     );
     assert_eq!(norm.len(), rows, "l2_normalize_backward: one norm per row");
-    let dx = SendPtr(dx.as_mut_ptr());
-    let rows_per_task = (CHUNK / cols.max(1)).max(1);
-    parallel_for(rows.div_ceil(rows_per_task), |task| {
-        for row in task * rows_per_task..rows.min((task + 1) * rows_per_task) {
+    if rows == 0 {
+        return;
+    }
+    let rows_per_task = (CHUNK / cols).max(1);
+    parallel_chunks_mut(dx, rows_per_task * cols, |task, dx| {
+        for (i, dx) in dx.chunks_exact_mut(cols).enumerate() {
+            let row = task * rows_per_task + i;
             let at = row * cols..(row + 1) * cols;
-            // SAFETY: each row belongs to one task; dx is as long as y.
-            let dx = unsafe { dx.slice(row * cols, cols) };
             backward_row(&dy[at.clone()], &y[at], norm[row], eps, dx);
         }
     });
