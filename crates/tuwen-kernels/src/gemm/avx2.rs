@@ -85,10 +85,11 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize>(
             b = b.wrapping_add(b_stride);
         }
     }
-    for (row, sums) in tile.0.iter_mut().zip(sums) {
-        for (v, sum) in sums.into_iter().enumerate() {
+    // By reference: an iterator by value would take the sums out of their registers.
+    for (row, sums) in tile.0.iter_mut().zip(&sums) {
+        for (v, sum) in sums.iter().enumerate() {
             // SAFETY: `column` is 0 or 16 in a row of 32.
-            unsafe { _mm256_storeu_ps(row.as_mut_ptr().add(column + 8 * v), sum) };
+            unsafe { _mm256_storeu_ps(row.as_mut_ptr().add(column + 8 * v), *sum) };
         }
     }
 }

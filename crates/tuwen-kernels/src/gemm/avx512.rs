@@ -73,10 +73,11 @@ unsafe fn multiply<const ROWS: usize, const VECTORS: usize>(
             b = b.add(16 * VECTORS);
         }
     }
-    for (row, sums) in tile.0.iter_mut().zip(sums) {
-        for (v, sum) in sums.into_iter().enumerate() {
+    // By reference: an iterator by value would take the sums out of their registers.
+    for (row, sums) in tile.0.iter_mut().zip(&sums) {
+        for (v, sum) in sums.iter().enumerate() {
             // SAFETY: a row of the tile has 32 elements, aligned to 64 bytes.
-            unsafe { _mm512_store_ps(row.as_mut_ptr().add(16 * v), sum) };
+            unsafe { _mm512_store_ps(row.as_mut_ptr().add(16 * v), *sum) };
         }
     }
 }

@@ -79,7 +79,7 @@ fn multiply<const ROWS: usize, const COLUMNS: usize>(
             }
         }
     }
-    for (row, sums) in tile.0.iter_mut().zip(sums) {
-        row[column..column + COLUMNS].copy_from_slice(&sums);
+    for (row, sums) in tile.0.iter_mut().zip(&sums) {
+        row[column..column + COLUMNS].copy_from_slice(sums);
     }
 }
