@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::aligned::Scratch;
 use crate::gemm::{
-    Epilogue, Kernel, Left, MAX_ROWS, MatRef, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
+    Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
     product, product_of_long_sums,
 };
 use crate::threads::parallel_chunks_mut;
@@ -157,14 +157,33 @@ impl<'a> Windows<'a> {
             .map(move |i| (i, range.start.max(i * line) - i * line..range.end.min((i + 1) * line) - i * line))
     }
 
-    /// Elements `range` of line `line` of a window: in the image, or in `border` where part of them is padding.
+    /// How many windows from `place` on, of at most `limit` in its row, lie side by side between the left and the right
+    /// border; 1 if it hangs over one.
     #[inline(always)]
-    fn values(&self, place: Place, line: usize, range: Range<usize>, border: &mut [f32]) -> *const f32 {
-        let &ConvShape { height, width, in_channels, padding, kernel, .. } = self.shape;
+    fn run(&self, place: Place, limit: usize) -> usize {
+        let &ConvShape { width, padding, kernel, stride, .. } = self.shape;
+        if place.left < padding || place.left + kernel > width + padding {
+            return 1;
+        }
+        ((width + padding - kernel - place.left) / stride + 1).min(limit)
+    }
+
+    /// Elements `range` of line `line` of a window: in the image, or in `border` where part of them is padding. With
+    /// them, how far away they are for the next window of a [`run`](Self::run).
+    #[inline(always)]
+    fn values(
+        &self,
+        place: Place,
+        line: usize,
+        range: Range<usize>,
+        border: &mut [f32],
+    ) -> (*const f32, usize) {
+        let &ConvShape { height, width, in_channels, padding, kernel, stride, .. } = self.shape;
         let row = (place.top + line).wrapping_sub(padding);
         let at = (place.image * height + row) * width * in_channels;
         if row < height && place.left >= padding && place.left - padding + kernel <= width {
-            return self.x[at + (place.left - padding) * in_channels..][range].as_ptr();
+            let values = &self.x[at + (place.left - padding) * in_channels..][range];
+            return (values.as_ptr(), stride * in_channels);
         }
         let border = &mut border[..range.len()];
         border.fill(0.0);
@@ -178,7 +197,7 @@ impl<'a> Windows<'a> {
                 border[from - range.start..to - range.start].copy_from_slice(&self.x[source..][..to - from]);
             }
         }
-        border.as_ptr()
+        (border.as_ptr(), 0)
     }
 }
 
@@ -201,7 +220,7 @@ impl Left for Windows<'_> {
                 let mut sources = [std::ptr::null(); MAX_ROWS];
                 let borders = borders.chunks_exact_mut(line_len);
                 for ((source, &place), border) in sources.iter_mut().zip(&places[..height]).zip(borders) {
-                    *source = self.values(place, line, range.clone(), border);
+                    (*source, _) = self.values(place, line, range.clone(), border);
                 }
                 let out = out[done * height..][..range.len() * height].as_mut_ptr();
                 // SAFETY: each source has the elements of the range; the slice above holds them for all rows.
@@ -217,25 +236,32 @@ impl Right for Windows<'_> {
     unsafe fn pack<K: Kernel>(&self, depth: Range<usize>, panels: Range<usize>, out: &mut [f32]) {
         let window = self.shape.window();
         let columns = panels.start * PANEL..window.min(panels.end * PANEL);
-        let stored = Panels::stored(window, panels.clone());
-        assert!(out.len() >= stored * depth.len());
+        assert!(out.len() >= Panels::stored(window, panels.clone()) * depth.len());
+        if columns.len() % NARROW != 0 {
+            out[(panels.len() - 1) * PANEL * depth.len()..].fill(0.0);
+        }
         let mut border = Scratch::take(self.line());
-        let mut row = Scratch::take(stored);
-        row.fill(0.0);
-        for (k, pixel) in depth.clone().enumerate() {
+        let mut pixel = depth.start;
+        while pixel < depth.end {
             let place = self.place(pixel);
+            let run = self.run(place, (self.out_width - pixel % self.out_width).min(depth.end - pixel));
             for (line, range) in self.lines(columns.clone()) {
-                let at = line * self.line() + range.start - columns.start;
-                let len = range.len();
-                let values = self.values(place, line, range, &mut border);
-                // SAFETY: that many values; the image and the border are not the row.
-                row[at..at + len].copy_from_slice(unsafe { std::slice::from_raw_parts(values, len) });
+                let mut column = line * self.line() + range.start;
+                let end = line * self.line() + range.end;
+                let (values, stride) = self.values(place, line, range, &mut border);
+                let first = column;
+                while column < end {
+                    // Up to the next half panel.
+                    let len = (NARROW - column % NARROW).min(end - column);
+                    let (panel, width) = (column / PANEL, Panels::width(window, column / PANEL));
+                    let at = (panel - panels.start) * PANEL * depth.len() + (pixel - depth.start) * width;
+                    let out = out[at + column % PANEL..][..(run - 1) * width + len].as_mut_ptr();
+                    // SAFETY: the windows of the run have `len` values at that stride; the slice above is the target.
+                    unsafe { K::copy(values.add(column - first), stride, len, run, out, width, len) };
+                    column += len;
+                }
             }
-            for (i, panel) in panels.clone().enumerate() {
-                let width = Panels::width(window, panel);
-                out[i * PANEL * depth.len() + k * width..][..width]
-                    .copy_from_slice(&row[i * PANEL..][..width]);
-            }
+            pixel += run;
         }
     }
 }

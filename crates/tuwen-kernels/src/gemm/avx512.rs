@@ -97,16 +97,21 @@ unsafe fn interleave(
 ) {
     let stored = mask(out_width);
     for start in (0..depth).step_by(16) {
-        let loaded = mask(depth - start);
+        let (left, loaded) = (depth - start, mask(depth - start));
         let mut block = [_mm512_setzero_ps(); 16];
-        for (vector, source) in block.iter_mut().zip(sources) {
-            // SAFETY: the mask ends with the source.
-            *vector = unsafe { _mm512_maskz_loadu_ps(loaded, source.add(start)) };
+        // Loops of a known length, so that the block stays in registers.
+        for (i, vector) in block.iter_mut().enumerate() {
+            if let Some(source) = sources.get(i) {
+                // SAFETY: the mask ends with the source.
+                *vector = unsafe { _mm512_maskz_loadu_ps(loaded, source.add(start)) };
+            }
         }
         transpose(&mut block);
-        for (k, vector) in block.into_iter().enumerate().take(depth - start) {
-            // SAFETY: the mask ends with the row of the target.
-            unsafe { _mm512_mask_storeu_ps(out.add((start + k) * out_stride), stored, vector) };
+        for (k, vector) in block.iter().enumerate() {
+            if k < left {
+                // SAFETY: the mask ends with the row of the target.
+                unsafe { _mm512_mask_storeu_ps(out.add((start + k) * out_stride), stored, *vector) };
+            }
         }
     }
 }

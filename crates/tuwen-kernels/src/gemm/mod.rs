@@ -9,7 +9,7 @@ mod pack;
 mod portable;
 mod product;
 
-pub(crate) use kernel::{Kernel, MAX_ROWS, PANEL, Task, dispatch};
+pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
 pub(crate) use pack::{Left, OwnPanels, Panels, Right, RowBlocks};
 pub(crate) use product::{Target, multiply, product, product_of_long_sums};
 

@@ -116,8 +116,8 @@ pub(crate) trait Right: Sync {
     unsafe fn pack<K: Kernel>(&self, depth: Range<usize>, panels: Range<usize>, out: &mut [f32]);
 }
 
-/// Rows that are copied before the next block or panel gets its turn, so that whole cache lines of the source are used.
-const GROUP: usize = 8;
+/// Rows that are copied before the next block or panel gets its turn: they stay in the cache until all have read them.
+const GROUP: usize = 128;
 
 impl Left for MatRef<'_> {
     #[inline(always)]
