@@ -2,7 +2,7 @@
 
 use crate::aligned::Scratch;
 use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};
-use crate::math::{exp, max, sum_by};
+use crate::math::{LANES, exp, max, sum_of};
 use crate::threads::{SendPtr, parallel_for};
 
 /// Sizes and options of an attention.
@@ -202,43 +202,43 @@ impl<'a> Head<'a> {
         Target { start, stride: self.shape.width() }
     }
 
-    /// Turns the products of query `i` and the keys into scores; the number of keys that it sees is returned.
+    /// Length of a row of scores in working memory: whole lanes, because what is left over costs more than a lane.
+    fn padded(&self) -> usize {
+        self.shape.key_len.next_multiple_of(LANES)
+    }
+
+    /// Turns the products of query `i` and the keys into scores: negative infinity where a key is not seen, and in the
+    /// padding if the row has one.
     #[inline(always)]
-    fn score(&self, i: usize, products: &mut [f32]) -> usize {
-        let (visible, scale) = (self.shape.visible(i), self.shape.scale);
-        match &self.mask {
-            Some(mask) => {
-                for (s, mask) in products[..visible].iter_mut().zip(mask) {
-                    *s = *s * scale + mask;
-                }
-            }
-            None => {
-                for s in &mut products[..visible] {
-                    *s *= scale;
-                }
+    fn score(&self, i: usize, products: &mut [f32]) {
+        let scale = self.shape.scale;
+        for s in products.iter_mut() {
+            *s *= scale;
+        }
+        if let Some(mask) = &self.mask {
+            for (s, mask) in products.iter_mut().zip(mask) {
+                *s += mask;
             }
         }
-        visible
+        products[self.shape.visible(i)..].fill(f32::NEG_INFINITY);
     }
 
     /// Turns the products of query `i` and the keys into probabilities; the log of the sum of exponentials of the
     /// scores is returned, negative infinity of none.
     #[inline(always)]
     fn softmax(&self, i: usize, products: &mut [f32]) -> f32 {
-        let visible = self.score(i, products);
-        let (seen, hidden) = products.split_at_mut(visible);
-        hidden.fill(0.0);
-        let largest = max(seen);
+        self.score(i, products);
+        let largest = max(products);
         if largest == f32::NEG_INFINITY {
-            seen.fill(0.0);
+            products.fill(0.0);
             return largest;
         }
-        for s in seen.iter_mut() {
+        for s in products.iter_mut() {
             *s = exp(*s - largest);
         }
-        let total = sum_by(seen.len(), |j| seen[j]);
+        let total = sum_of([products], |[p]| p);
         let factor = 1.0 / total;
-        for p in seen.iter_mut() {
+        for p in products.iter_mut() {
             *p *= factor;
         }
         largest + total.ln()
@@ -247,15 +247,12 @@ impl<'a> Head<'a> {
     /// The probabilities again, from the log of the sum of exponentials.
     #[inline(always)]
     fn softmax_again(&self, i: usize, lse: f32, products: &mut [f32]) {
-        let visible = self.score(i, products);
-        let (seen, hidden) = products.split_at_mut(visible);
-        hidden.fill(0.0);
+        self.score(i, products);
         if lse == f32::NEG_INFINITY {
-            seen.fill(0.0);
-        } else {
-            for s in seen {
-                *s = exp(*s - lse);
-            }
+            return products.fill(0.0);
+        }
+        for s in products {
+            *s = exp(*s - lse);
         }
     }
 }
@@ -294,23 +291,25 @@ struct Forward<'a> {
 impl Task for Forward<'_> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(mut self) {
-        let (queries, keys) = (self.q.rows, self.k.rows);
-        let mut scores = Scratch::take(queries.min(QUERIES) * keys);
+        let (queries, stride) = (self.q.rows, self.head.padded());
+        let mut scores = Scratch::take(queries.min(QUERIES) * stride);
         // SAFETY: the products have the shapes of their targets, and this head of `out` is this task's.
         unsafe {
             let (k, v) = (OwnPanels::pack::<K>(&self.k.t()), OwnPanels::pack::<K>(&self.v));
             for first in (0..queries).step_by(QUERIES) {
                 let len = QUERIES.min(queries - first);
-                let scores = &mut scores[..len * keys];
-                multiply_all::<K>(&rows_of(self.q, first, len), k.view(), whole(scores, keys));
+                let scores = &mut scores[..len * stride];
+                multiply_all::<K>(&rows_of(self.q, first, len), k.view(), whole(scores, stride));
                 for i in 0..len {
-                    let lse = self.head.softmax(first + i, &mut scores[i * keys..][..keys]);
+                    let lse = self.head.softmax(first + i, &mut scores[i * stride..][..stride]);
                     if let Some(out) = &mut self.lse {
                         out[first + i] = lse;
                     }
                 }
                 let start = SendPtr(self.out.start.get().wrapping_add(first * self.out.stride));
-                multiply_all::<K>(&MatRef::new(scores, len, keys), v.view(), Target { start, ..self.out });
+                let scores =
+                    MatRef { data: scores, rows: len, cols: self.k.rows, row_stride: stride, col_stride: 1 };
+                multiply_all::<K>(&scores, v.view(), Target { start, ..self.out });
             }
         }
     }
@@ -354,20 +353,20 @@ struct Backward<'a> {
 impl Task for Backward<'_> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
-        let (queries, keys) = (self.q.rows, self.k.rows);
-        let (mut p, mut ds) = (Scratch::take(queries * keys), Scratch::take(queries * keys));
+        let (queries, stride) = (self.q.rows, self.head.padded());
+        let (mut p, mut ds) = (Scratch::take(queries * stride), Scratch::take(queries * stride));
         // SAFETY: the products have the shapes of their targets, and this head of the gradients is this task's.
         unsafe {
-            multiply_all::<K>(&self.q, OwnPanels::pack::<K>(&self.k.t()).view(), whole(&mut p, keys));
-            multiply_all::<K>(&self.dout, OwnPanels::pack::<K>(&self.v.t()).view(), whole(&mut ds, keys));
+            multiply_all::<K>(&self.q, OwnPanels::pack::<K>(&self.k.t()).view(), whole(&mut p, stride));
+            multiply_all::<K>(&self.dout, OwnPanels::pack::<K>(&self.v.t()).view(), whole(&mut ds, stride));
         }
         for i in 0..queries {
-            let (p, ds) = (&mut p[i * keys..][..keys], &mut ds[i * keys..][..keys]);
+            let (p, ds) = (&mut p[i * stride..][..stride], &mut ds[i * stride..][..stride]);
             self.head.softmax_again(i, self.lse[i], p);
             let row = |m: &MatRef| i * m.row_stride..i * m.row_stride + m.cols;
             let (out, dout) = (&self.out.data[row(&self.out)], &self.dout.data[row(&self.dout)]);
             // The sum of p · dp over the row, as it comes out of the forward pass.
-            let along = sum_by(out.len(), |d| out[d] * dout[d]);
+            let along = sum_of([out, dout], |[out, dout]| out * dout);
             let scale = self.head.shape.scale;
             for (ds, p) in ds.iter_mut().zip(p) {
                 *ds = *p * (*ds - along) * scale;
@@ -375,7 +374,9 @@ impl Task for Backward<'_> {
         }
         // SAFETY: as above.
         unsafe {
-            let (p, ds) = (MatRef::new(&p, queries, keys), MatRef::new(&ds, queries, keys));
+            let matrix =
+                |data| MatRef { data, rows: queries, cols: self.k.rows, row_stride: stride, col_stride: 1 };
+            let (p, ds) = (matrix(&p), matrix(&ds));
             multiply_all::<K>(&ds, OwnPanels::pack::<K>(&self.k).view(), self.dq);
             multiply_all::<K>(&ds.t(), OwnPanels::pack::<K>(&self.q).view(), self.dk);
             multiply_all::<K>(&p.t(), OwnPanels::pack::<K>(&self.dout).view(), self.dv);

@@ -1,5 +1,6 @@
 //! Permuting axes.
 
+use crate::gemm::{Kernel, NARROW, Task, dispatch};
 use crate::threads::{CHUNK, SendPtr, parallel_for};
 
 /// `y` = `x` of `shape` with its axes in the order `axes`: `y.shape[i] = shape[axes[i]]`.
@@ -40,26 +41,53 @@ pub fn permute(x: &[f32], shape: &[usize], axes: &[usize], y: &mut [f32]) {
     others.remove(plane);
     let planes = len / inner.len / columns.len;
     let inside: usize = others[plane..].iter().map(|axis| axis.len).product();
-    let bands = columns.len.div_ceil(TILE);
+    let bands = columns.len.div_ceil(BAND);
     parallel_for(planes * bands, |task| {
         let (index, band) = (task / bands, task % bands);
-        let from = offset(&others, index);
         let to = index / inside * inside * inner.len * columns.len + index % inside * inner.len;
-        for i0 in (0..inner.len).step_by(TILE) {
-            for j in band * TILE..columns.len.min((band + 1) * TILE) {
-                let rows = TILE.min(inner.len - i0);
-                // SAFETY: the pieces of the output of different tasks and steps do not overlap.
-                let y = unsafe { out.slice(to + j * column_stride + i0, rows) };
-                for (i, y) in y.iter_mut().enumerate() {
-                    *y = x[from + j + (i0 + i) * inner.stride];
-                }
-            }
-        }
+        let first = band * BAND;
+        let x = &x[offset(&others, index) + first..];
+        dispatch(Transpose {
+            x,
+            rows: inner.len,
+            columns: BAND.min(columns.len - first),
+            stride: inner.stride,
+            // SAFETY: this column of the plane lies within the output.
+            out: unsafe { out.get().add(to + first * column_stride) },
+            out_stride: column_stride,
+        });
     });
 }
 
-/// Side of the square tiles of a transposition: one cache line of f32.
-const TILE: usize = 16;
+/// Columns that a task transposes.
+const BAND: usize = 64;
+
+/// The transposition of `x [rows, columns]`; the strides are those of rows.
+struct Transpose<'a> {
+    x: &'a [f32],
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+impl Task for Transpose<'_> {
+    #[inline(always)]
+    unsafe fn run<K: Kernel>(self) {
+        for first in (0..self.rows).step_by(NARROW) {
+            let rows = NARROW.min(self.rows - first);
+            let mut sources = [std::ptr::null(); NARROW];
+            for (i, source) in sources[..rows].iter_mut().enumerate() {
+                *source = self.x[(first + i) * self.stride..][..self.columns].as_ptr();
+            }
+            // SAFETY: the sources have that many columns, and these elements of the output are this task's.
+            unsafe {
+                K::interleave(&sources[..rows], self.columns, self.out.add(first), self.out_stride, rows);
+            }
+        }
+    }
+}
 
 /// An axis of the output: its length, and its stride in the input.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -55,46 +55,56 @@ pub(crate) fn erf(x: f32) -> f32 {
     (1.0 - exp(p * t)).copysign(x)
 }
 
-/// Lanes of a sum: fixed, so that a sum has the same bits on every instruction set.
-const LANES: usize = 32;
+/// Lanes of a reduction: fixed, so that it gives the same bits on every instruction set.
+pub(crate) const LANES: usize = 32;
 
-/// `Σ f(i)` for `i < len`.
+/// Combines `f` of the elements of all inputs, which are equally long, lane by lane, and then the lanes by halves.
 #[inline(always)]
-pub(crate) fn sum_by(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = len - len % LANES;
-    let mut start = 0;
-    while start < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(start + lane);
+fn reduce<const N: usize>(
+    neutral: f32,
+    inputs: [&[f32]; N],
+    f: impl Fn([f32; N]) -> f32,
+    combine: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let mut lanes = [neutral; LANES];
+    let blocks = inputs.map(|input| input.as_chunks::<LANES>());
+    for i in 0..blocks[0].0.len() {
+        let block = blocks.map(|(whole, _)| &whole[i]);
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            *value = combine(*value, f(block.map(|block| block[lane])));
         }
-        start += LANES;
     }
-    for (lane, sum) in lanes.iter_mut().enumerate().take(len - whole) {
-        *sum += f(whole + lane);
+    let rest = blocks.map(|(_, rest)| rest);
+    if !rest[0].is_empty() {
+        // Filled up first: the lanes stay in registers if they are never used in part.
+        let mut last = [neutral; LANES];
+        for (i, value) in last[..rest[0].len()].iter_mut().enumerate() {
+            *value = f(rest.map(|rest| rest[i]));
+        }
+        for (lane, last) in lanes.iter_mut().zip(&last) {
+            *lane = combine(*lane, *last);
+        }
     }
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+            lanes[lane] = combine(lanes[lane], lanes[lane + width]);
         }
         width /= 2;
     }
     lanes[0]
 }
 
+/// `Σ f(elements)` over equally long inputs.
+#[inline(always)]
+pub(crate) fn sum_of<const N: usize>(inputs: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    reduce(0.0, inputs, f, |a, b| a + b)
+}
+
 /// The largest element; negative infinity of none. NaN is passed over.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for chunk in whole {
-        for lane in 0..LANES {
-            lanes[lane] = larger(lanes[lane], chunk[lane]);
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
+    reduce(f32::NEG_INFINITY, [x], |[x]| x, |a, b| if b > a { b } else { a })
 }
 
 #[cfg(test)]
@@ -140,7 +150,7 @@ mod tests {
     fn sums_and_maxima_cover_every_element() {
         for len in [0, 1, 31, 32, 33, 257] {
             let x: Vec<f32> = (0..len).map(|i| i as f32).collect();
-            assert_eq!(sum_by(len, |i| x[i]), (0..len).sum::<usize>() as f32);
+            assert_eq!(sum_of([&x], |[x]| x), (0..len).sum::<usize>() as f32);
             assert_eq!(max(&x), x.last().copied().unwrap_or(f32::NEG_INFINITY));
         }
     }

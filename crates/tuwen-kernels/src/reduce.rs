@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::aligned::Scratch;
-use crate::math::sum_by;
+use crate::math::sum_of;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
 
 /// Long reductions are cut into at most this many parts, whatever the number of threads, so that their results do
@@ -15,11 +15,11 @@ const BLOCK: usize = 1024;
 
 multiversion! {
     fn sum_chunk(x: &[f32]) -> f64 {
-        x.chunks(BLOCK).map(|x| f64::from(sum_by(x.len(), |i| x[i]))).sum()
+        x.chunks(BLOCK).map(|x| f64::from(sum_of([x], |[x]| x))).sum()
     }
 
     fn dot_chunk(a: &[f32], b: &[f32]) -> f64 {
-        a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| f64::from(sum_by(a.len(), |i| a[i] * b[i]))).sum()
+        a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| f64::from(sum_of([a, b], |[a, b]| a * b))).sum()
     }
 
     /// `sums += x`, one row.

@@ -1,6 +1,6 @@
 //! Softmax and softmax cross entropy over rows.
 
-use crate::math::{exp, max, sum_by};
+use crate::math::{exp, max, sum_of};
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
 
 /// What each row of logits should have been.
@@ -19,7 +19,7 @@ multiversion! {
         for (y, &x) in y.iter_mut().zip(x) {
             *y = exp(x - largest);
         }
-        let total = sum_by(y.len(), |i| y[i]);
+        let total = sum_of([y], |[y]| y);
         let factor = 1.0 / total;
         y.iter_mut().for_each(|y| *y *= factor);
         largest + total.ln()
@@ -27,11 +27,11 @@ multiversion! {
 
     fn log_sum_exp(x: &[f32]) -> f32 {
         let largest = max(x);
-        largest + sum_by(x.len(), |i| exp(x[i] - largest)).ln()
+        largest + sum_of([x], |[x]| exp(x - largest)).ln()
     }
 
     fn dot_row(a: &[f32], b: &[f32]) -> f32 {
-        sum_by(a.len(), |i| a[i] * b[i])
+        sum_of([a, b], |[a, b]| a * b)
     }
 
     fn subtract_soft(dlogits: &mut [f32], target: &[f32], total: f32) {
@@ -115,5 +115,5 @@ pub fn cross_entropy(
 }
 
 fn sum_row(x: &[f32]) -> f32 {
-    sum_by(x.len(), |i| x[i])
+    sum_of([x], |[x]| x)
 }

@@ -116,12 +116,14 @@ fn permutations() {
         (&[5, 4, 3, 2], &[3, 1, 0, 2]),
         (&[2, 3, 4, 5, 6], &[3, 0, 4, 2, 1]),
     ];
-    for (shape, axes) in cases {
-        let x = noise(shape.iter().product(), 1);
-        let mut y = vec![f32::NAN; x.len()];
-        permute(&x, shape, axes, &mut y);
-        assert!(y == reference::permute(&x, shape, axes), "{shape:?} to {axes:?}");
-    }
+    for_each_isa(|isa| {
+        for (shape, axes) in cases {
+            let x = noise(shape.iter().product(), 1);
+            let mut y = vec![f32::NAN; x.len()];
+            permute(&x, shape, axes, &mut y);
+            assert!(y == reference::permute(&x, shape, axes), "{isa:?} {shape:?} to {axes:?}");
+        }
+    });
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Scaling rows to unit length.
 
 use super::row_count;
-use crate::math::sum_by;
+use crate::math::sum_of;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut};
 
 multiversion! {
     /// Normalises a row; its norm is returned.
     fn normalize_row(x: &[f32], eps: f32, y: &mut [f32]) -> f32 {
-        let norm = sum_by(x.len(), |i| x[i] * x[i]).sqrt();
+        let norm = sum_of([x], |[x]| x * x).sqrt();
         let factor = 1.0 / if norm > eps { norm } else { eps };
         y.iter_mut().zip(x).for_each(|(y, x)| *y = x * factor);
         norm
@@ -15,7 +15,7 @@ multiversion! {
 
     fn backward_row(dy: &[f32], y: &[f32], norm: f32, eps: f32, dx: &mut [f32]) {
         let (along, factor) =
-            if norm > eps { (sum_by(y.len(), |i| dy[i] * y[i]), 1.0 / norm) } else { (0.0, 1.0 / eps) };
+            if norm > eps { (sum_of([dy, y], |[dy, y]| dy * y), 1.0 / norm) } else { (0.0, 1.0 / eps) };
         for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
             *dx = (dy - y * along) * factor;
         }

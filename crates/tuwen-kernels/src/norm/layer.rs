@@ -1,7 +1,7 @@
 //! Layer normalisation of rows.
 
 use super::row_count;
-use crate::math::sum_by;
+use crate::math::sum_of;
 use crate::reduce::sum_rows_by;
 use crate::threads::{CHUNK, SendPtr, parallel_for};
 
@@ -9,8 +9,8 @@ multiversion! {
     /// Normalises a row; its mean and reciprocal standard deviation are returned.
     fn normalize_row(x: &[f32], gamma: &[f32], beta: &[f32], eps: f32, y: &mut [f32]) -> (f32, f32) {
         let n = x.len() as f32;
-        let mean = sum_by(x.len(), |i| x[i]) / n;
-        let variance = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
+        let mean = sum_of([x], |[x]| x) / n;
+        let variance = sum_of([x], |[x]| (x - mean) * (x - mean)) / n;
         let rstd = 1.0 / (variance + eps).sqrt();
         for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
             *y = (x - mean) * rstd * gamma + beta;
@@ -19,11 +19,11 @@ multiversion! {
     }
 
     fn backward_row(dy: &[f32], x: &[f32], gamma: &[f32], mean: f32, rstd: f32, dx: &mut [f32]) {
-        let (n, dy, x, gamma) = (dx.len(), &dy[..dx.len()], &x[..dx.len()], &gamma[..dx.len()]);
-        let mean_g = sum_by(n, |i| dy[i] * gamma[i]) / n as f32;
-        let mean_gx = sum_by(n, |i| dy[i] * gamma[i] * ((x[i] - mean) * rstd)) / n as f32;
-        for i in 0..n {
-            dx[i] = rstd * (dy[i] * gamma[i] - mean_g - (x[i] - mean) * rstd * mean_gx);
+        let n = dx.len() as f32;
+        let mean_g = sum_of([dy, gamma], |[dy, gamma]| dy * gamma) / n;
+        let mean_gx = sum_of([dy, gamma, x], |[dy, gamma, x]| dy * gamma * ((x - mean) * rstd)) / n;
+        for (((dx, dy), x), gamma) in dx.iter_mut().zip(dy).zip(x).zip(gamma) {
+            *dx = rstd * (dy * gamma - mean_g - (x - mean) * rstd * mean_gx);
         }
     }
 
