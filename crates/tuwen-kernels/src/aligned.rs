@@ -105,7 +105,9 @@ impl Scratch {
             let smallest = (0..idle.len()).filter(fits).min_by_key(|&i| idle[i].len)?;
             Some(idle.swap_remove(smallest))
         });
-        let memory = recycled.unwrap_or_else(|| AlignedBuf::zeroed(len.next_power_of_two().max(1024)));
+        // A little more than asked for, so that nearly equal requests share a buffer.
+        let generous = || len.next_multiple_of((len / 8).next_power_of_two().max(1024));
+        let memory = recycled.unwrap_or_else(|| AlignedBuf::zeroed(generous()));
         Self { memory: Some(memory), len }
     }
 }

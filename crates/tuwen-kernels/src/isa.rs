@@ -40,19 +40,27 @@ pub fn isa() -> Isa {
 
 /// The instruction sets that this CPU has, slowest first.
 pub fn available() -> Vec<Isa> {
-    let mut found = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        found.push(Isa::Avx2);
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            found.push(Isa::Avx512);
+    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| is_available(isa)).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_available(isa: Isa) -> bool {
+    match isa {
+        Isa::Portable => true,
+        Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        Isa::Avx512 => {
+            is_available(Isa::Avx2)
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
         }
     }
-    found
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_available(isa: Isa) -> bool {
+    isa == Isa::Portable
 }
 
 /// Makes every later kernel of the process use `isa`, for tests and comparisons.
@@ -60,7 +68,7 @@ pub fn available() -> Vec<Isa> {
 /// # Errors
 /// If this CPU does not have it; nothing changes then.
 pub fn force_isa(isa: Isa) -> Result<(), UnsupportedIsa> {
-    if !available().contains(&isa) {
+    if !is_available(isa) {
         return Err(UnsupportedIsa(isa));
     }
     IN_USE.store(isa as u8, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! What an instruction set brings to a matrix product, and the choice of one at run time.
 
+#[cfg(target_arch = "x86_64")]
 use crate::isa::{Isa, isa};
 
 /// Columns of a panel of the right operand, and of a [`Tile`].
