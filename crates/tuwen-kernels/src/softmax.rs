@@ -30,6 +30,10 @@ multiversion! {
         largest + sum_of([x], |[x]| exp(x - largest)).ln()
     }
 
+    fn sum_row(x: &[f32]) -> f32 {
+        sum_of([x], |[x]| x)
+    }
+
     fn dot_row(a: &[f32], b: &[f32]) -> f32 {
         sum_of([a, b], |[a, b]| a * b)
     }
@@ -112,8 +116,4 @@ pub fn cross_entropy(
             }
         }
     });
-}
-
-fn sum_row(x: &[f32]) -> f32 {
-    sum_of([x], |[x]| x)
 }

@@ -9,10 +9,11 @@ use crate::activation::activate_in_place;
 use crate::aligned::Scratch;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
 
-/// Length of the sums that are computed in one go: a panel of it half fills the second-level cache's share of a step.
+/// Length of the sums that are computed in one go: a panel of this depth (96 KiB) and the rows of a task fit into the
+/// second-level cache together.
 const DEPTH: usize = 768;
 
-/// Packed elements of the left operand that a task keeps in its second-level cache.
+/// Packed elements of the left operand that a task keeps there.
 const LEFT_BUDGET: usize = 8 * MAX_ROWS * DEPTH;
 
 /// Where a product goes: element (0, 0) and the distance of its rows.
