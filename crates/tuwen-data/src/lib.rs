@@ -1,3 +1,5 @@
 //! Images, tokenizers, data sets and loaders. This crate knows no tensor.
 
+pub mod dataset;
 pub mod image;
+pub mod rng;

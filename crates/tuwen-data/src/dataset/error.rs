@@ -1,0 +1,51 @@
+//! What can be wrong with data.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error of a data set or of the loader. Each says where it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)] // the messages name the fields
+pub enum DataError {
+    #[error("cannot read {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+
+    #[error("{0} matches no file")]
+    NoMatch(String),
+
+    #[error("{path} is no data set: expected a folder of images, a tar file or a Parquet file, got {got}")]
+    UnknownFormat { path: PathBuf, got: &'static str },
+
+    #[error("{pattern}: {problem}")]
+    Pattern { pattern: String, problem: &'static str },
+
+    #[error("{path} holds no images")]
+    Empty { path: PathBuf },
+
+    #[error("{shard}: member {member}: {problem}")]
+    Member { shard: PathBuf, member: String, problem: String },
+
+    #[error("{path}: {problem}")]
+    Parquet { path: PathBuf, problem: String },
+
+    #[error("sample {index} asked of {name}, which has {len}")]
+    OutOfRange { name: String, index: usize, len: usize },
+
+    #[error("{option}: {problem}")]
+    Option { option: &'static str, problem: String },
+
+    #[error("{name}: {count} samples in a row cannot be used, the first one because: {reason}")]
+    AllBroken { name: String, count: usize, reason: String },
+
+    #[error("a panic while preparing batch {index} of epoch {epoch}: this is a bug")]
+    Panicked { epoch: u64, index: u64 },
+}
+
+impl DataError {
+    /// Wraps an input error with the path it happened at.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a JSON object beside an image says of it.
+
+use serde::Deserialize;
+
+/// The fields of interest; others are ignored, for such files hold anything.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Metadata {
+    captions: Option<Texts>,
+    caption: Option<Texts>,
+    text: Option<Texts>,
+    class_name: Option<String>,
+    file_class: Option<String>,
+    pub(super) label: Option<i64>,
+}
+
+/// One text or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Metadata {
+    /// The captions: those of the first field that has any.
+    pub(super) fn take_texts(&mut self) -> Vec<String> {
+        [self.captions.take(), self.caption.take(), self.text.take()]
+            .into_iter()
+            .flatten()
+            .map(|texts| match texts {
+                Texts::One(text) => vec![text],
+                Texts::Many(texts) => texts,
+            })
+            .map(|mut texts| {
+                texts.retain(|text| !text.trim().is_empty());
+                texts
+            })
+            .find(|texts| !texts.is_empty())
+            .unwrap_or_default()
+    }
+
+    /// The name of the class.
+    pub(super) fn take_class_name(&mut self) -> Option<String> {
+        self.class_name.take().or_else(|| self.file_class.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_usual_fields() {
+        let parse = |json: &str| serde_json::from_str::<Metadata>(json).unwrap();
+        let mut flickr = parse(r#"{"captions":["a","b"," "],"caption":"c","sha256":1}"#);
+        assert_eq!(flickr.take_texts(), ["a", "b"]);
+        let mut img2dataset = parse(r#"{"caption":null,"text":"x","label":3,"class_name":"cat"}"#);
+        assert_eq!(img2dataset.take_texts(), ["x"]);
+        assert_eq!(img2dataset.take_class_name().as_deref(), Some("cat"));
+        assert_eq!(img2dataset.label, Some(3));
+        assert!(parse("{}").take_texts().is_empty());
+        assert_eq!(parse(r#"{"file_class":"tench"}"#).take_class_name().as_deref(), Some("tench"));
+    }
+}

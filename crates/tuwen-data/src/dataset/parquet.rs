@@ -1,0 +1,405 @@
+//! Parquet files with the image files in a column, as Hugging Face writes them.
+//!
+//! Row groups are decoded whole, and the latest are held up to a limit. A file larger than that is read slowly in
+//! random order; a tar file serves better then.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use parquet::file::serialized_reader::SerializedRowGroupReader;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use serde_json::Value;
+
+use super::{DataError, Dataset, Sample, check_index};
+
+/// Decoded row groups are held up to about so many bytes.
+const HELD_BYTES: usize = 512 << 20;
+
+/// The columns that are read; there must be one of the images.
+const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
+const TEXT_COLUMNS: [&str; 3] = ["captions", "caption", "text"];
+const OTHER_COLUMNS: [&str; 3] = ["key", "label", "class_name"];
+
+/// The rows of one or several Parquet files.
+pub struct ParquetDataset {
+    name: String,
+    files: Vec<Source>,
+    groups: Vec<Group>,
+    len: usize,
+    held: Mutex<Held>,
+}
+
+/// A file.
+struct Source {
+    path: PathBuf,
+    metadata: ParquetMetaData,
+    /// The schema, reduced to the columns that are read.
+    columns: Type,
+    /// Names of the labels, if the file tells them.
+    class_names: Vec<String>,
+}
+
+/// A row group of a file.
+struct Group {
+    file: usize,
+    /// Number of the group in its file.
+    index: usize,
+    /// Number of its first row in the data set.
+    first: usize,
+    /// Number of its first row in its file.
+    first_in_file: usize,
+}
+
+/// Decoded row groups, the latest last.
+#[derive(Default)]
+struct Held {
+    groups: VecDeque<(usize, Arc<Vec<Sample>>)>,
+    bytes: usize,
+}
+
+impl ParquetDataset {
+    /// Reads the footers of these files.
+    pub fn open(name: &str, paths: Vec<PathBuf>) -> Result<Self, DataError> {
+        let mut files = Vec::new();
+        let mut groups = Vec::new();
+        let mut len = 0;
+        for path in paths {
+            let source = Source::open(path)?;
+            let mut first_in_file = 0;
+            for (index, group) in source.metadata.row_groups().iter().enumerate() {
+                let rows = usize::try_from(group.num_rows())
+                    .map_err(|_| source.error(format!("row group {index} has {} rows", group.num_rows())))?;
+                groups.push(Group { file: files.len(), index, first: len, first_in_file });
+                first_in_file += rows;
+                len += rows;
+            }
+            files.push(source);
+        }
+        Ok(Self { name: name.to_owned(), files, groups, len, held: Mutex::default() })
+    }
+
+    /// The samples of a row group.
+    fn group(&self, number: usize) -> Result<Arc<Vec<Sample>>, DataError> {
+        let lock = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(samples) = lock().get(number) {
+            return Ok(samples);
+        }
+        let group = &self.groups[number];
+        let samples = Arc::new(self.files[group.file].read(group)?);
+        let end = self.groups.get(number + 1).map_or(self.len, |next| next.first);
+        if samples.len() != end - group.first {
+            let (got, expected) = (samples.len(), end - group.first);
+            let problem = format!("row group {}: expected {expected} rows, got {got}", group.index);
+            return Err(self.files[group.file].error(problem));
+        }
+        lock().put(number, samples.clone());
+        Ok(samples)
+    }
+}
+
+impl Dataset for ParquetDataset {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        check_index(self, index)?;
+        let number = self.groups.partition_point(|group| group.first <= index) - 1;
+        Ok(self.group(number)?[index - self.groups[number].first].clone())
+    }
+}
+
+impl Held {
+    fn get(&mut self, number: usize) -> Option<Arc<Vec<Sample>>> {
+        let place = self.groups.iter().position(|(held, _)| *held == number)?;
+        let found = self.groups.remove(place)?;
+        let samples = found.1.clone();
+        self.groups.push_back(found);
+        Some(samples)
+    }
+
+    fn put(&mut self, number: usize, samples: Arc<Vec<Sample>>) {
+        // Two threads may have read the same group.
+        if self.get(number).is_some() {
+            return;
+        }
+        self.bytes += size(&samples);
+        self.groups.push_back((number, samples));
+        while self.bytes > HELD_BYTES && self.groups.len() > 1 {
+            if let Some((_, dropped)) = self.groups.pop_front() {
+                self.bytes -= size(&dropped);
+            }
+        }
+    }
+}
+
+/// Bytes that samples take, roughly.
+fn size(samples: &[Sample]) -> usize {
+    let texts = |sample: &Sample| sample.texts.iter().map(String::len).sum::<usize>();
+    samples.iter().map(|sample| size_of::<Sample>() + sample.image.len() + texts(sample)).sum()
+}
+
+impl Source {
+    fn open(path: PathBuf) -> Result<Self, DataError> {
+        let error = |problem: String| DataError::Parquet { path: path.clone(), problem };
+        let file = File::open(&path).map_err(DataError::io(&path))?;
+        let reader = SerializedFileReader::new(file).map_err(|problem| error(problem.to_string()))?;
+        let metadata = reader.metadata().file_metadata();
+        let schema = metadata.schema();
+        let known = |name: &str| {
+            IMAGE_COLUMNS.contains(&name) || TEXT_COLUMNS.contains(&name) || OTHER_COLUMNS.contains(&name)
+        };
+        let fields: Vec<_> =
+            schema.get_fields().iter().filter(|field| known(field.name())).cloned().collect();
+        if !fields.iter().any(|field| IMAGE_COLUMNS.contains(&field.name())) {
+            let found: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
+            return Err(error(format!("expected a column `image`, got {}", found.join(", "))));
+        }
+        let columns = Type::group_type_builder(schema.name())
+            .with_fields(fields)
+            .build()
+            .map_err(|problem| error(problem.to_string()))?;
+        let class_names = metadata
+            .key_value_metadata()
+            .into_iter()
+            .flatten()
+            .find(|entry| entry.key == "huggingface")
+            .and_then(|entry| serde_json::from_str::<Value>(entry.value.as_deref()?).ok())
+            .and_then(|info| {
+                let names = info.pointer("/info/features/label/names")?.as_array()?;
+                names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+            })
+            .unwrap_or_default();
+        Ok(Self { metadata: reader.metadata().clone(), path, columns, class_names })
+    }
+
+    fn error(&self, problem: String) -> DataError {
+        DataError::Parquet { path: self.path.clone(), problem }
+    }
+
+    fn read(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
+        let wrap = |problem: parquet::errors::ParquetError| {
+            self.error(format!("row group {}: {problem}", group.index))
+        };
+        // Opened anew: the readers of one `File` share its position, which threads would take from each other.
+        let file = Arc::new(File::open(&self.path).map_err(DataError::io(&self.path))?);
+        let properties = Arc::new(ReaderProperties::builder().build());
+        let metadata = self.metadata.row_group(group.index);
+        let reader = SerializedRowGroupReader::new(file, metadata, None, properties).map_err(wrap)?;
+        let rows = reader.get_row_iter(Some(self.columns.clone())).map_err(wrap)?;
+        rows.enumerate()
+            .map(|(number, row)| self.sample(group.first_in_file + number, row.map_err(wrap)?))
+            .collect()
+    }
+
+    /// The sample of a row, which has this number in the file.
+    fn sample(&self, number: usize, row: Row) -> Result<Sample, DataError> {
+        let mut sample = Sample::default();
+        for (name, field) in row.into_columns() {
+            match name.as_str() {
+                "key" => sample.key = text(field).unwrap_or_default(),
+                "class_name" => sample.class_name = text(field),
+                "label" => sample.label = integer(&field),
+                image if IMAGE_COLUMNS.contains(&image) => {
+                    sample.image = image_bytes(field).unwrap_or_default();
+                }
+                _ if sample.texts.is_empty() => sample.texts = texts(field),
+                _ => {}
+            }
+        }
+        if sample.key.is_empty() {
+            let file = self.path.file_stem().unwrap_or_default().to_string_lossy();
+            sample.key = format!("{file}:{number}");
+        }
+        if sample.class_name.is_none() {
+            let label = sample.label.and_then(|label| usize::try_from(label).ok());
+            sample.class_name = label.and_then(|label| self.class_names.get(label).cloned());
+        }
+        Ok(sample)
+    }
+}
+
+/// The image file in a column of bytes, or in one of structures with a field `bytes`.
+fn image_bytes(field: Field) -> Option<Vec<u8>> {
+    match field {
+        Field::Bytes(bytes) => Some(bytes.data().to_vec()),
+        Field::Group(fields) => fields
+            .into_columns()
+            .into_iter()
+            .find(|(name, _)| name == "bytes")
+            .and_then(|(_, field)| image_bytes(field)),
+        _ => None,
+    }
+}
+
+/// A text, also from a column that is not marked as one.
+fn text(field: Field) -> Option<String> {
+    match field {
+        Field::Str(text) => Some(text),
+        Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).ok(),
+        _ => None,
+    }
+}
+
+/// One text or a list of texts.
+fn texts(field: Field) -> Vec<String> {
+    match field {
+        Field::ListInternal(list) => list.elements().iter().cloned().filter_map(text).collect(),
+        field => text(field).into_iter().collect(),
+    }
+}
+
+fn integer(field: &Field) -> Option<i64> {
+    match *field {
+        Field::Byte(value) => Some(value.into()),
+        Field::Short(value) => Some(value.into()),
+        Field::Int(value) => Some(value.into()),
+        Field::Long(value) => Some(value),
+        Field::UByte(value) => Some(value.into()),
+        Field::UShort(value) => Some(value.into()),
+        Field::UInt(value) => Some(value.into()),
+        Field::ULong(value) => value.try_into().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    /// The columns of Hugging Face: structures for images, lists for captions, names of labels in the metadata.
+    const SCHEMA: &str = "message schema {
+        optional group image { optional binary bytes; optional binary path (UTF8); }
+        optional int64 label;
+        optional group captions (LIST) { repeated group list { optional binary element (UTF8); } }
+        optional double score;
+    }";
+
+    /// Two row groups of three rows; the image of row 4 is missing.
+    fn write(path: &std::path::Path) {
+        let info = r#"{"info":{"features":{"label":{"names":["cat","dog"],"_type":"ClassLabel"}}}}"#;
+        let metadata = KeyValue::new("huggingface".to_owned(), info.to_owned());
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![metadata])).build();
+        let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+        let file = File::create(path).unwrap();
+        let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
+        for group in 0..2usize {
+            let rows = group * 3..group * 3 + 3;
+            let mut columns = writer.next_row_group().unwrap();
+            let levels: Vec<i16> = rows.clone().map(|row| if row == 4 { 0 } else { 2 }).collect();
+            for start in ["image", "path"] {
+                let values: Vec<ByteArray> = rows
+                    .clone()
+                    .filter(|&row| row != 4)
+                    .map(|row| format!("{start} {row}").into_bytes().into())
+                    .collect();
+                let mut column = columns.next_column().unwrap().unwrap();
+                column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+                column.close().unwrap();
+            }
+            let labels: Vec<i64> = rows.clone().map(|row| row as i64 % 3).collect();
+            let mut column = columns.next_column().unwrap().unwrap();
+            column.typed::<Int64Type>().write_batch(&labels, Some(&[1; 3]), None).unwrap();
+            column.close().unwrap();
+            let captions: Vec<ByteArray> = rows
+                .flat_map(|row| {
+                    [format!("first {row}").into_bytes().into(), "second".as_bytes().to_vec().into()]
+                })
+                .collect();
+            let mut column = columns.next_column().unwrap().unwrap();
+            let repetition = [0, 1, 0, 1, 0, 1];
+            column.typed::<ByteArrayType>().write_batch(&captions, Some(&[3; 6]), Some(&repetition)).unwrap();
+            column.close().unwrap();
+            let mut column = columns.next_column().unwrap().unwrap();
+            column.typed::<parquet::data_type::DoubleType>().write_batch(&[], Some(&[0; 3]), None).unwrap();
+            column.close().unwrap();
+            columns.close().unwrap();
+        }
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn reads_the_columns_of_hugging_face() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = vec![folder.path().join("a.parquet"), folder.path().join("b.parquet")];
+        paths.iter().for_each(|path| write(path));
+        let dataset = ParquetDataset::open("test", paths).unwrap();
+        assert_eq!(dataset.len(), 12);
+        for index in [11, 0, 3, 2, 9, 5, 6] {
+            let row = index % 6;
+            let sample = dataset.get(index).unwrap();
+            let file = if index < 6 { "a" } else { "b" };
+            assert_eq!(sample.key, format!("{file}:{row}"));
+            assert_eq!(sample.image, format!("image {row}").into_bytes());
+            assert_eq!(sample.texts, [format!("first {row}"), "second".into()]);
+            assert_eq!(sample.label, Some(row as i64 % 3));
+            assert_eq!(sample.class_name.as_deref(), ["cat", "dog"].get(row % 3).copied());
+        }
+        assert!(dataset.get(4).unwrap().image.is_empty());
+        assert!(matches!(dataset.get(12), Err(DataError::OutOfRange { .. })));
+    }
+
+    #[test]
+    fn threads_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        write(&path);
+        for _ in 0..50 {
+            let dataset = ParquetDataset::open("test", vec![path.clone()]).unwrap();
+            std::thread::scope(|scope| {
+                for start in 0..4 {
+                    let dataset = &dataset;
+                    scope.spawn(move || {
+                        for index in (start..6).chain(0..start).filter(|&index| index != 4) {
+                            assert_eq!(
+                                dataset.get(index).unwrap().image,
+                                format!("image {index}").into_bytes()
+                            );
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        write(&path);
+        let whole = std::fs::read(&path).unwrap();
+        for length in (0..whole.len()).step_by(7) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = ParquetDataset::open("test", vec![path.clone()]).err().unwrap();
+            assert!(error.to_string().contains("a.parquet"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_latest_groups_are_held() {
+        let group = |bytes: usize| Arc::new(vec![Sample { image: vec![0; bytes], ..Sample::default() }]);
+        let mut held = Held::default();
+        (0..3).for_each(|number| held.put(number, group(HELD_BYTES / 4)));
+        assert!(held.get(0).is_some());
+        held.put(3, group(HELD_BYTES / 4));
+        assert!(held.get(1).is_none() && held.get(0).is_some() && held.get(3).is_some());
+        held.put(4, group(2 * HELD_BYTES));
+        assert!(held.get(4).is_some() && held.get(3).is_none(), "the last one is held whatever its size");
+    }
+}

@@ -1,0 +1,271 @@
+//! WebDataset: tar files in which `KEY.jpg`, `KEY.txt` and `KEY.json` follow one another.
+//!
+//! One scan over the headers notes where each member lies; samples are then read from there. Nothing is unpacked.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::metadata::Metadata;
+use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
+
+/// Bytes of a block of a tar file.
+const BLOCK: u64 = 512;
+
+/// Samples of one or several tar files, in the order of the files and their members.
+pub struct WebDataset {
+    name: String,
+    shards: Vec<PathBuf>,
+    samples: Vec<Entry>,
+}
+
+/// Where a sample lies.
+struct Entry {
+    shard: usize,
+    key: String,
+    image: Member,
+    text: Option<Member>,
+    json: Option<Member>,
+}
+
+/// Where the bytes of a member lie, and the suffix of its name.
+struct Member {
+    suffix: String,
+    offset: u64,
+    size: u64,
+}
+
+/// The members of one key, as far as they have been seen.
+struct Group {
+    key: String,
+    image: Option<Member>,
+    text: Option<Member>,
+    json: Option<Member>,
+}
+
+impl WebDataset {
+    /// Scans the headers of these files.
+    pub fn open(name: &str, shards: Vec<PathBuf>) -> Result<Self, DataError> {
+        let mut samples = Vec::new();
+        for (index, shard) in shards.iter().enumerate() {
+            scan(index, shard, &mut samples)?;
+        }
+        Ok(Self { name: name.to_owned(), shards, samples })
+    }
+
+    fn read(&self, entry: &Entry, member: &Member, file: &mut File) -> Result<Vec<u8>, DataError> {
+        let mut bytes = vec![0; member.size as usize];
+        file.seek(SeekFrom::Start(member.offset))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|error| self.error(entry, member, format!("cannot be read: {error}")))?;
+        Ok(bytes)
+    }
+
+    fn error(&self, entry: &Entry, member: &Member, problem: impl ToString) -> DataError {
+        DataError::Member {
+            shard: self.shards[entry.shard].clone(),
+            member: format!("{}.{}", entry.key, member.suffix),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl Dataset for WebDataset {
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        check_index(self, index)?;
+        let entry = &self.samples[index];
+        let shard = &self.shards[entry.shard];
+        // Opened anew each time: there may be more shards than a process may hold open.
+        let mut file = File::open(shard).map_err(DataError::io(shard))?;
+        let image = self.read(entry, &entry.image, &mut file)?;
+        let mut metadata = Metadata::default();
+        if let Some(member) = &entry.json {
+            let bytes = self.read(entry, member, &mut file)?;
+            metadata = serde_json::from_slice(&bytes).map_err(|error| self.error(entry, member, error))?;
+        }
+        let mut texts = metadata.take_texts();
+        if let (Some(member), true) = (&entry.text, texts.is_empty()) {
+            let bytes = self.read(entry, member, &mut file)?;
+            let text = String::from_utf8(bytes).map_err(|error| self.error(entry, member, error))?;
+            texts.extend(Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
+        }
+        let class_name = metadata.take_class_name();
+        Ok(Sample { key: entry.key.clone(), image, texts, class_name, label: metadata.label })
+    }
+}
+
+/// Appends the samples of one tar file.
+fn scan(index: usize, shard: &Path, samples: &mut Vec<Entry>) -> Result<(), DataError> {
+    let file = File::open(shard).map_err(DataError::io(shard))?;
+    let length = file.metadata().map_err(DataError::io(shard))?.len();
+    let mut archive = tar::Archive::new(file);
+    let mut group: Option<Group> = None;
+    let mut last = String::from("(none)");
+    let mut end = 0;
+    let error = |member: &str, problem: String| DataError::Member {
+        shard: shard.to_owned(),
+        member: member.to_owned(),
+        problem,
+    };
+    for entry in archive.entries_with_seek().map_err(DataError::io(shard))? {
+        let entry =
+            entry.map_err(|problem| error(&last, format!("what follows is no tar header: {problem}")))?;
+        let path = String::from_utf8(entry.path_bytes().into_owned())
+            .map_err(|_| error(&last, "the name of the member that follows is not UTF-8".into()))?;
+        let (offset, size) = (entry.raw_file_position(), entry.size());
+        end = offset.saturating_add(size).div_ceil(BLOCK).saturating_mul(BLOCK);
+        if offset.saturating_add(size) > length {
+            let problem = format!("cut short: needs {size} bytes from {offset}, the file ends at {length}");
+            return Err(error(&path, problem));
+        }
+        if entry.header().entry_type().is_file()
+            && let Some((key, suffix)) = split_name(&path)
+        {
+            if group.as_ref().is_none_or(|group| group.key != key) {
+                if let Some(done) = group.take() {
+                    samples.extend(done.finish(index, shard)?);
+                }
+                group = Some(Group { key: key.to_owned(), image: None, text: None, json: None });
+            }
+            let member = Member { suffix: suffix.to_ascii_lowercase(), offset, size };
+            if !group.as_mut().is_none_or(|group| group.add(member)) {
+                return Err(error(&path, "a second member of this kind for the same key".into()));
+            }
+        }
+        last = path;
+    }
+    if end + BLOCK > length {
+        return Err(error(&last, "no end mark follows: the file was cut short".into()));
+    }
+    if let Some(done) = group {
+        samples.extend(done.finish(index, shard)?);
+    }
+    Ok(())
+}
+
+/// The key and the suffix of a member: the file name is split at its first dot.
+fn split_name(path: &str) -> Option<(&str, &str)> {
+    let file = path.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = file + path[file..].find('.').filter(|&dot| dot > 0)?;
+    Some((&path[..dot], &path[dot + 1..]))
+}
+
+impl Group {
+    /// Takes up a member; false if there is one of its kind already. Members of no use are passed over.
+    fn add(&mut self, member: Member) -> bool {
+        let place = match member.suffix.as_str() {
+            "txt" => &mut self.text,
+            "json" => &mut self.json,
+            suffix if IMAGE_SUFFIXES.contains(&suffix) => &mut self.image,
+            _ => return true,
+        };
+        place.replace(member).is_none()
+    }
+
+    /// The sample, if the key had any member of use.
+    fn finish(self, index: usize, shard: &Path) -> Result<Option<Entry>, DataError> {
+        let Self { key, image, text, json } = self;
+        match image {
+            Some(image) => Ok(Some(Entry { shard: index, key, image, text, json })),
+            None if text.is_none() && json.is_none() => Ok(None),
+            None => Err(DataError::Member {
+                shard: shard.to_owned(),
+                member: format!("{key}.{{{}}}", IMAGE_SUFFIXES.join(",")),
+                problem: "missing, though the key has a text".into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tar file of these members.
+    fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<(tempfile::TempDir, WebDataset), DataError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shard-0.tar");
+        std::fs::write(&path, bytes).unwrap();
+        WebDataset::open("test", vec![path]).map(|dataset| (folder, dataset))
+    }
+
+    const MEMBERS: [(&str, &[u8]); 7] = [
+        ("x/a.b.jpg", b"other suffix"),
+        ("x/a.JPG", b"first image"),
+        ("x/a.json", br#"{"captions":["one","two"],"label":4}"#),
+        ("x/a.txt", b"one"),
+        ("x/b.png", b"second image"),
+        ("x/b.txt", b" text of b\n"),
+        ("readme", b"no suffix"),
+    ];
+
+    #[test]
+    fn members_become_samples() {
+        let (_folder, dataset) = open(&tar(&MEMBERS)).unwrap();
+        assert_eq!(dataset.len(), 2);
+        let first = dataset.get(0).unwrap();
+        assert_eq!((first.key.as_str(), first.image.as_slice()), ("x/a", b"first image".as_slice()));
+        assert_eq!((first.texts, first.label), (vec!["one".to_owned(), "two".to_owned()], Some(4)));
+        let second = dataset.get(1).unwrap();
+        assert_eq!(
+            (second.image.as_slice(), second.texts),
+            (b"second image".as_slice(), vec!["text of b".into()])
+        );
+        assert!(matches!(dataset.get(2), Err(DataError::OutOfRange { index: 2, len: 2, .. })));
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_that_names_the_member() {
+        let whole = tar(&MEMBERS);
+        let marked_end = whole.len() - 2 * BLOCK as usize;
+        for length in 0..=marked_end {
+            let Err(error) = open(&whole[..length]) else { panic!("{length} bytes accepted") };
+            let message = error.to_string();
+            assert!(message.contains("shard-0.tar"), "{length}: {message}");
+        }
+        // Header and data take a block each: the third member is cut in its data.
+        let message = open(&whole[..5 * BLOCK as usize + 10]).err().unwrap().to_string();
+        assert!(message.contains("member x/a.json: cut short"), "{message}");
+    }
+
+    #[test]
+    fn a_file_cut_after_the_scan_is_an_error() {
+        let whole = tar(&MEMBERS);
+        let (folder, dataset) = open(&whole).unwrap();
+        std::fs::write(folder.path().join("shard-0.tar"), &whole[..9 * BLOCK as usize + 3]).unwrap();
+        assert!(dataset.get(0).is_ok());
+        let message = dataset.get(1).unwrap_err().to_string();
+        assert!(message.contains("shard-0.tar") && message.contains("x/b.png"), "{message}");
+    }
+
+    #[test]
+    fn wrong_members_are_named() {
+        let message = |members: &[(&str, &[u8])]| open(&tar(members)).err().unwrap().to_string();
+        let missing = message(&[("a.jpg", b"1"), ("b.txt", b"2"), ("c.jpg", b"3")]);
+        assert!(missing.contains("b.{jpg,jpeg,png,webp}") && missing.contains("missing"), "{missing}");
+        let twice = message(&[("a.jpg", b"1"), ("a.png", b"2")]);
+        assert!(twice.contains("a.png") && twice.contains("second"), "{twice}");
+        let (_folder, dataset) = open(&tar(&[("a.jpg", b"1"), ("a.json", b"{")])).unwrap();
+        let broken = dataset.get(0).unwrap_err().to_string();
+        assert!(broken.contains("member a.json"), "{broken}");
+    }
+}
