@@ -232,7 +232,7 @@ fn extreme_shapes_and_panics_are_failures() {
     assert_eq!(loader.epoch(0, 0).map(Result::unwrap).count(), 1);
     let failures = loader.failures();
     let summary: Vec<_> = failures.iter().map(|failure| (failure.index, failure.reason.as_str())).collect();
-    assert_eq!(summary[0], (4, "the decoder panicked"));
+    assert_eq!(summary[0], (4, "the decoder panicked: this is a bug"));
     assert!(summary[1].0 == 7 && summary[1].1.contains("1 x 500"), "{summary:?}");
     assert_eq!(summary.len(), 2);
 }
@@ -254,6 +254,7 @@ fn options_are_checked() {
     assert!(make(1.0, options()).is_none());
     assert!(make(-1.0, options()).is_some());
     assert!(make(0.5, options()).is_some(), "no full batch");
+    assert!(make(0.01, LoaderOptions { drop_last: false, ..options() }).is_some(), "no sample");
     assert!(make(0.5, LoaderOptions { drop_last: false, ..options() }).is_none());
     assert!(make(1.0, LoaderOptions { batch_size: 0, ..options() }).is_some());
     assert!(make(1.0, LoaderOptions { std: [0.0, 1.0, 1.0], ..options() }).is_some());

@@ -1,0 +1,222 @@
+//! From sample numbers to batches: the order of an epoch, reading, decoding, the cache and what stands in for
+//! broken samples.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::mixture::{Mixture, Source};
+use super::{Batch, Failure, LoaderOptions};
+use crate::augment::interim::{decode, resize};
+use crate::augment::{Normalizer, shorter_side_to};
+use crate::dataset::DataError;
+use crate::image::RgbImage;
+use crate::rng::Rng;
+
+/// So many samples in a row that cannot be used mean that a data set is no good.
+const MAX_BROKEN_IN_A_ROW: usize = 1000;
+
+/// Images longer than this times their shorter side are not used: their square would be a blur or a sliver.
+const MAX_ASPECT: usize = 100;
+
+/// What the random numbers of a sample are for.
+const FOR_IMAGE: u64 = 0;
+const FOR_TEXT: u64 = 1;
+
+/// All that threads share.
+pub(super) struct Shared {
+    pub(super) mixture: Mixture,
+    pub(super) options: LoaderOptions,
+    normalizer: Normalizer,
+    /// The orders of the latest epochs: threads may work at two at once.
+    orders: Mutex<VecDeque<(u64, Arc<Vec<u32>>)>>,
+    cache: Mutex<Cache>,
+    failures: Mutex<BTreeMap<usize, String>>,
+}
+
+/// Decoded images by sample number. Nothing is ever pushed out: an epoch visits all samples, so the oldest is as
+/// likely to be needed next as any other.
+#[derive(Default)]
+struct Cache {
+    images: HashMap<usize, Arc<Decoded>>,
+    bytes: usize,
+}
+
+/// A sample whose image is decoded.
+struct Decoded {
+    key: String,
+    texts: Vec<String>,
+    label: Option<i64>,
+    image: RgbImage,
+}
+
+/// Locks; what a thread leaves behind when it panics is still whole, since each change here is a single step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Checks what is asked for.
+    pub(super) fn new(mixture: Mixture, options: LoaderOptions) -> Result<Self, DataError> {
+        let fail = |option, problem: String| Err(DataError::Option { option, problem });
+        options.augment.validate()?;
+        if options.batch_size == 0 || options.image_size == 0 || options.cache_side == Some(0) {
+            return fail("batch_size, image_size, cache_side", "must be at least 1".into());
+        }
+        if let Some(std) = options.std.iter().find(|&&std| std.is_nan() || std <= 0.0) {
+            return fail("std", format!("must be above 0, got {std}"));
+        }
+        let samples = mixture.samples_per_epoch;
+        if samples < if options.drop_last { options.batch_size } else { 1 } {
+            let problem = format!("an epoch has {samples} samples, which do not fill a batch");
+            return fail("batch_size", format!("{}: {problem}", options.batch_size));
+        }
+        let normalizer = Normalizer::new(options.mean, options.std);
+        let (orders, cache, failures) = Default::default();
+        Ok(Self { mixture, options, normalizer, orders, cache, failures })
+    }
+
+    /// The samples that could not be used so far.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        let failures = lock(&self.failures);
+        let describe = |(&sample, reason): (&usize, &String)| {
+            let source = self.mixture.source_of(sample);
+            let (dataset, index) = (source.dataset.name().to_owned(), sample - source.first);
+            Failure { dataset, index, reason: reason.clone() }
+        };
+        failures.iter().map(describe).collect()
+    }
+
+    pub(super) fn failure_count(&self) -> u64 {
+        lock(&self.failures).len() as u64
+    }
+
+    pub(super) fn batches_per_epoch(&self) -> u64 {
+        let (samples, size) = (self.mixture.samples_per_epoch, self.options.batch_size);
+        (if self.options.drop_last { samples / size } else { samples.div_ceil(size) }) as u64
+    }
+
+    /// The order of an epoch.
+    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+        let mut orders = lock(&self.orders);
+        if let Some((_, order)) = orders.iter().find(|(of, _)| *of == epoch) {
+            return order.clone();
+        }
+        let order = Arc::new(self.mixture.order(self.options.seed, epoch, self.options.shuffle));
+        orders.push_front((epoch, order.clone()));
+        orders.truncate(2);
+        order
+    }
+
+    /// Makes a batch.
+    pub(super) fn batch(&self, epoch: u64, index: u64) -> Result<Batch, DataError> {
+        let options = &self.options;
+        let count = self.batches_per_epoch();
+        if index >= count {
+            let problem = format!("{index} asked of an epoch of {count} batches");
+            return Err(DataError::Option { option: "batch", problem });
+        }
+        let order = self.order(epoch);
+        let start = index as usize * options.batch_size;
+        let chosen = &order[start..order.len().min(start + options.batch_size)];
+        let mut batch = Batch {
+            pixel_values: vec![0.0; chosen.len() * 3 * options.image_size * options.image_size],
+            texts: Vec::with_capacity(chosen.len()),
+            keys: Vec::with_capacity(chosen.len()),
+            labels: Vec::with_capacity(chosen.len()),
+            indices: Vec::with_capacity(chosen.len()),
+            epoch,
+            index,
+        };
+        let outputs = batch.pixel_values.chunks_exact_mut(3 * options.image_size * options.image_size);
+        for (place, (&wanted, output)) in chosen.iter().zip(outputs).enumerate() {
+            let (sample, decoded) = self.load_usable(wanted as usize)?;
+            let random = |purpose| Rng::new(&[options.seed, epoch, (start + place) as u64, purpose]);
+            options.augment.image(
+                &decoded.image,
+                &self.normalizer,
+                options.image_size,
+                &mut random(FOR_IMAGE),
+                output,
+            );
+            let text = options.augment.text(&decoded.texts, &mut random(FOR_TEXT));
+            batch.texts.push(text.unwrap_or_default());
+            batch.keys.push(decoded.key.clone());
+            batch.labels.push(decoded.label);
+            batch.indices.push(sample);
+        }
+        Ok(batch)
+    }
+
+    /// The sample, or the next one of its data set that can be used. The next one in the order of the epoch would
+    /// often stand in the same batch, where the same pair twice misleads a contrastive loss.
+    fn load_usable(&self, wanted: usize) -> Result<(usize, Arc<Decoded>), DataError> {
+        let source = self.mixture.source_of(wanted);
+        let len = source.dataset.len();
+        let most = len.min(MAX_BROKEN_IN_A_ROW);
+        let mut first_reason = None;
+        for step in 0..most {
+            let sample = source.first + (wanted - source.first + step) % len;
+            match self.load(source, sample) {
+                Ok(decoded) => return Ok((sample, decoded)),
+                Err(reason) => {
+                    first_reason.get_or_insert(reason);
+                }
+            }
+        }
+        let name = source.dataset.name().to_owned();
+        Err(DataError::AllBroken { name, count: most, reason: first_reason.unwrap_or_default() })
+    }
+
+    /// Reads and decodes a sample unless it is at hand or known to be broken.
+    fn load(&self, source: &Source, sample: usize) -> Result<Arc<Decoded>, String> {
+        if let Some(decoded) = lock(&self.cache).images.get(&sample) {
+            return Ok(decoded.clone());
+        }
+        if let Some(reason) = lock(&self.failures).get(&sample) {
+            return Err(reason.clone());
+        }
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode(source, sample - source.first)))
+            .unwrap_or_else(|_| Err("the decoder panicked: this is a bug".into()))
+            .inspect_err(|reason| {
+                lock(&self.failures).insert(sample, reason.clone());
+            })?;
+        let decoded = Arc::new(decoded);
+        lock(&self.cache).offer(sample, &decoded, self.options.cache_bytes);
+        Ok(decoded)
+    }
+
+    fn decode(&self, source: &Source, index: usize) -> Result<Decoded, String> {
+        let sample = source.dataset.get(index).map_err(|error| error.to_string())?;
+        let fail = |problem: &dyn std::fmt::Display| Err(format!("{}: {problem}", sample.key));
+        if self.options.require_text && sample.texts.is_empty() {
+            return fail(&"has no text, nor a class name with a caption template");
+        }
+        let mut image = match decode(&sample.image) {
+            Ok(image) => image,
+            Err(error) => return fail(&error),
+        };
+        let (width, height) = (image.width, image.height);
+        if width.min(height).saturating_mul(MAX_ASPECT) < width.max(height) || width.min(height) == 0 {
+            return fail(&format!("its shape of {width} x {height} pixels cannot be used"));
+        }
+        if let Some(side) = self.options.cache_side
+            && side < width.min(height)
+        {
+            let (width, height) = shorter_side_to(width, height, side);
+            image = resize(&image, width, height);
+        }
+        Ok(Decoded { key: sample.key, texts: sample.texts, label: sample.label, image })
+    }
+}
+
+impl Cache {
+    /// Keeps a sample if there is room for it.
+    fn offer(&mut self, sample: usize, decoded: &Arc<Decoded>, limit: usize) {
+        let texts: usize = decoded.texts.iter().map(|text| size_of::<String>() + text.len()).sum();
+        let bytes = size_of::<Decoded>() + decoded.image.data.len() + decoded.key.len() + texts;
+        if self.bytes + bytes <= limit && self.images.insert(sample, decoded.clone()).is_none() {
+            self.bytes += bytes;
+        }
+    }
+}
