@@ -24,7 +24,7 @@ pub use error::{CheckpointError, Problem};
 pub use file::{Checkpoint, Format, open};
 pub use int8::quantize_rows_i8;
 pub use raw::{DType, RawTensor, TensorInfo};
-pub use rules::{Mapped, Rule};
+//pub use rules::{Mapped, Rule};
 pub use write::{write_atomically, write_safetensors};
 
 /// Anything that yields tensors by name: an open checkpoint, or one seen through naming rules.

@@ -1,4 +1,4 @@
-//! A pickle machine that builds tensors descriptions and plain containers, and can do nothing else.
+//! A pickle machine that builds tensor descriptions and plain containers, and can do nothing else.
 //!
 //! Values are small copies; containers live in one arena and refer to each other by index, so that neither depth nor
 //! cycles cost stack, and every instruction adds at most one value: [`MAX_STEPS`] bounds time and memory alike.
@@ -10,7 +10,10 @@ use super::globals::{Global, resolve};
 use super::{DType, Problem};
 
 /// Instructions of one pickle; a checkpoint of 1000 tensors with its optimizer state has about 100 000.
-const MAX_STEPS: usize = 8_000_000;
+const MAX_STEPS: usize = 4_000_000;
+
+/// Axes of one tensor.
+const MAX_RANK: usize = 16;
 
 /// A value on the stack.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +33,8 @@ pub(super) enum Value<'a> {
 pub(super) enum Node<'a> {
     Sequence(Vec<Value<'a>>),
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    /// A TorchScript module with its attributes.
-    Module(Vec<(Value<'a>, Value<'a>)>),
+    /// A TorchScript module; its attributes are the dictionary it was built with.
+    Module(Value<'a>),
     Storage(Storage<'a>),
     Tensor(PickledTensor<'a>),
 }
@@ -288,7 +291,7 @@ impl<'a> Machine<'a> {
         let Value::Global(global) = callee else { return Err(self.fault("a call of something that is no name")) };
         match global {
             Global::Dict => Ok(self.add(Node::Dict(Vec::new()))),
-            Global::Module => Ok(self.add(Node::Module(Vec::new()))),
+            Global::Module => Ok(self.add(Node::Module(Value::None))),
             Global::Inert => Ok(Value::Opaque),
             Global::FirstArgument => self.argument(arguments, 0),
             Global::RebuildTensor => {
@@ -355,16 +358,9 @@ impl<'a> Machine<'a> {
 
     fn build(&mut self) -> Step<()> {
         let state = self.pop()?;
-        let attributes = match state {
-            Value::Node(index) => match &self.nodes[index] {
-                Node::Dict(entries) => entries.clone(),
-                _ => Vec::new(),
-            },
-            _ => Vec::new(),
-        };
         // Only modules have attributes of interest; those of an OrderedDict (`_metadata`) and others are read past.
-        if let Some(Node::Module(own)) = self.top_node()? {
-            *own = attributes;
+        if let Some(Node::Module(attributes)) = self.top_node()? {
+            *attributes = state;
         }
         Ok(())
     }
@@ -390,8 +386,10 @@ impl<'a> Machine<'a> {
     fn sizes(&self, value: Value<'a>) -> Step<Vec<usize>> {
         match value {
             Value::Node(index) => match &self.nodes[index] {
-                Node::Sequence(items) => items.iter().map(|&item| self.size(item)).collect(),
-                _ => Err(self.fault("a shape that is no tuple")),
+                Node::Sequence(items) if items.len() <= MAX_RANK => {
+                    items.iter().map(|&item| self.size(item)).collect()
+                }
+                _ => Err(self.fault(format!("a shape that is no tuple of at most {MAX_RANK} sizes"))),
             },
             _ => Err(self.fault("a shape that is no tuple")),
         }

@@ -1,0 +1,110 @@
+//! The command line: options that every verb understands, and the verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{classify, completions, embed, params, text_match, train, verify};
+
+/// Vision-language models on images and texts: embed, classify, match, train.
+#[derive(Parser)]
+#[command(name = "tuwen", version, propagate_version = true, subcommand_required = true)]
+#[command(after_help = "Exit status: 0 all done; 1 done, but some inputs failed; 2 wrong usage; \
+    3 the model could not be loaded; 4 a check did not hold.")]
+pub struct Arguments {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Args)]
+pub struct Global {
+    /// The model: a directory, a checkpoint file, a hub id in the local cache, or a built-in name [default: builtin]
+    #[arg(long, global = true, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Where downloaded models lie [default: the cache of the Hugging Face hub]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show no progress and no notes
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Where to compute: cpu
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE", value_parser = device)]
+    pub device: (),
+    /// Arithmetic: auto or f32
+    #[arg(long, global = true, default_value = "auto", value_name = "PRECISION", value_parser = precision)]
+    pub precision: (),
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Turn images and texts into vectors
+    Embed(embed::Embed),
+    /// Say which of some labels fits an image best
+    Classify(classify::Classify),
+    /// Compare images with texts
+    Match(text_match::Match),
+    /// Count the parameters of a checkpoint or a published architecture
+    Params(params::Params),
+    /// Train a model by a recipe
+    Train(train::Train),
+    /// Compare with recorded results of a reference implementation
+    Verify(verify::Verify),
+    /// Write a completion script for a shell
+    Completions(completions::Completions),
+}
+
+fn device(name: &str) -> Result<(), String> {
+    match name {
+        "cpu" => Ok(()),
+        _ if name == "metal" || name.split(':').next() == Some("cuda") => {
+            Err(format!("this build computes on the CPU only, not on {name}"))
+        }
+        _ => Err("devices are cpu, cuda[:N] and metal; this build has cpu".to_owned()),
+    }
+}
+
+fn precision(name: &str) -> Result<(), String> {
+    match name {
+        "auto" | "f32" => Ok(()),
+        "bf16" | "int8" | "q4" => Err(format!("{name} arithmetic is not available in this build; use auto or f32")),
+        _ => Err("precisions are auto, f32, bf16, int8 and q4; this build has f32".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_this_build_lacks_is_refused_by_name() {
+        for (arguments, expected) in [
+            (["--device", "cuda:1"], "not on cuda:1"),
+            (["--precision", "bf16"], "bf16 arithmetic is not available"),
+            (["--device", "tpu"], "devices are"),
+            (["--threads", "0"], "1..=1024"),
+        ] {
+            let line = ["tuwen", "params"].into_iter().chain(arguments);
+            let message = Arguments::try_parse_from(line).err().expect("refused").to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the program says: results on stdout, everything else on stderr.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::failure::Failure;
+
+/// Time between two lines of progress where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The two output streams, which a progress bar shares with the lines that are written.
+pub struct Console {
+    /// Whether results are JSON objects.
+    pub json: bool,
+    quiet: bool,
+    bars: MultiProgress,
+}
+
+impl Console {
+    /// Draws progress bars only where stderr is a terminal.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, bars: MultiProgress::new() }
+    }
+
+    /// Writes one line of results.
+    pub fn print(&self, line: impl Display) -> Result<(), Failure> {
+        let write = || writeln!(io::stdout(), "{line}");
+        let written = if io::stdout().is_terminal() { self.bars.suspend(write) } else { write() };
+        Ok(written.context("cannot write to stdout")?)
+    }
+
+    /// Says something that a user should know even with `--quiet`: an input that failed, a text that was cut.
+    pub fn warn(&self, line: impl Display) {
+        // If stderr is gone, nobody can be told.
+        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{line}"));
+    }
+
+    /// Says something in passing, unless `--quiet`.
+    pub fn note(&self, line: impl Display) {
+        if !self.quiet {
+            self.warn(line);
+        }
+    }
+
+    /// Begins a stretch of work of `total` units; `noun` is their plural.
+    pub fn progress(&self, total: u64, noun: &'static str) -> Progress<'_> {
+        let drawn = !self.quiet && io::stderr().is_terminal();
+        let bar = if drawn { self.bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
+        bar.set_length(total);
+        let template = format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{per_sec}}  {{eta}} left  {{msg}}");
+        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = Instant::now();
+        Progress { console: self, bar, noun, plain: !self.quiet && !drawn, started: (now, 0), said: now }
+    }
+}
+
+/// A progress bar with rate and time left on a terminal; elsewhere a line now and then; with `--quiet` nothing.
+pub struct Progress<'c> {
+    console: &'c Console,
+    bar: ProgressBar,
+    noun: &'static str,
+    plain: bool,
+    /// When the work began, and at which unit.
+    started: (Instant, u64),
+    /// When the last line was written.
+    said: Instant,
+}
+
+impl Progress<'_> {
+    /// Counts units as done.
+    pub fn advance(&mut self, units: u64) {
+        self.bar.inc(units);
+        if self.plain && self.said.elapsed() >= PLAIN_INTERVAL {
+            self.said = Instant::now();
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            let elapsed = self.started.0.elapsed();
+            self.console.warn(plain_line(done, total, self.noun, done - self.started.1, elapsed));
+        }
+    }
+
+    /// Sets how many units were done before this stretch began.
+    pub fn resume_at(&mut self, done: u64) {
+        self.started = (Instant::now(), done);
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+    }
+
+    /// Sets the text behind the bar.
+    pub fn message(&self, text: String) {
+        self.bar.set_message(text);
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `120 of 500 images, 12.5 images/s, 30 s left`.
+fn plain_line(done: u64, total: u64, noun: &str, fresh: u64, elapsed: Duration) -> String {
+    let rate = fresh as f64 / elapsed.as_secs_f64();
+    let left = (total.saturating_sub(done)) as f64 / rate;
+    format!("{done} of {total} {noun}, {rate:.1} {noun}/s, {left:.0} s left")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_follows_from_what_was_done_in_this_run() {
+        let line = plain_line(120, 500, "images", 100, Duration::from_secs(8));
+        assert_eq!(line, "120 of 500 images, 12.5 images/s, 30 s left");
+    }
+}
