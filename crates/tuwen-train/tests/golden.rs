@@ -29,7 +29,7 @@ fn number(value: &Value) -> f64 {
 
 /// A reference file seen through Hugging Face's names.
 fn renamed(path: &Path) -> impl TensorSource + 'static {
-    tuwen_models::clip::weights::from_open_clip(&open(path).expect("a checkpoint"))
+    tuwen_models::clip::weights::from_open_clip(open(path).expect("a checkpoint"))
 }
 
 /// Largest excess over a tolerance in a comparison of tensors.

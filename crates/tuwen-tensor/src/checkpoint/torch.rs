@@ -65,7 +65,7 @@ impl<'f> Records<'f> {
         let archive = zip::ZipArchive::new(Cursor::new(SharedBytes(Arc::clone(file))))
             .map_err(|e| Problem::Archive(format!("{e} (a truncated download?)")))?;
         let by_name: HashMap<String, usize> =
-            (0..archive.len()).filter_map(|i| Some((archive.name_for_index(i)?.to_owned(), i))).collect();
+            (0..archive.len()).filter_map(|i| Some((archive.name_for_index(i)?.ok()?.into_owned(), i))).collect();
         let folder = by_name
             .keys()
             .filter_map(|name| name.strip_suffix("data.pkl"))
