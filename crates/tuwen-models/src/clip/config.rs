@@ -174,7 +174,9 @@ impl ClipConfig {
         }
         for (name, size, what, parts) in multiples {
             if !size.is_multiple_of(parts) {
-                return Err(ConfigError::Sizes(format!("{name} is {size}, which does not make {parts} {what}")));
+                return Err(ConfigError::Sizes(format!(
+                    "{name} is {size}, which does not make {parts} {what}"
+                )));
             }
         }
         Ok(self)

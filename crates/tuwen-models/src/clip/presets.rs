@@ -68,7 +68,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// open_clip's (`ViT-B-32`, `ViT-B/32`); upper and lower case do not matter.
 pub fn find(name: &str) -> Option<ClipConfig> {
     let name = name.strip_prefix("openai/").unwrap_or(name).replace(['/', '@'], "-");
-    let fits = |preset: &&Preset| [preset.name, preset.alias].iter().any(|known| known.eq_ignore_ascii_case(&name));
+    let fits =
+        |preset: &&Preset| [preset.name, preset.alias].iter().any(|known| known.eq_ignore_ascii_case(&name));
     PRESETS.iter().find(fits).map(Preset::config)
 }
 

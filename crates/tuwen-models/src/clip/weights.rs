@@ -36,10 +36,8 @@ const VIT: &[Rule] = &[
 ];
 
 /// The image tower where it is a ModifiedResNet.
-const RESNET: &[Rule] = &[
-    Rule::ignore("visual.*.num_batches_tracked"),
-    Rule::rename("visual.*", &["vision_model.*"]),
-];
+const RESNET: &[Rule] =
+    &[Rule::ignore("visual.*.num_batches_tracked"), Rule::rename("visual.*", &["vision_model.*"])];
 
 /// The text tower, and what belongs to neither.
 const TEXT: &[Rule] = &[
@@ -91,7 +89,9 @@ impl Layout {
     /// The layout of a checkpoint by the names in it; `None` if it is no CLIP.
     pub fn of(source: &dyn TensorSource) -> Option<Self> {
         let has = |name: &str| source.info(name).is_some();
-        if has("vision_model.embeddings.class_embedding") || has("text_model.embeddings.token_embedding.weight") {
+        if has("vision_model.embeddings.class_embedding")
+            || has("text_model.embeddings.token_embedding.weight")
+        {
             Some(Self::HuggingFace)
         } else if has("visual.conv1.weight") || has("visual.class_embedding") {
             Some(Self::OpenClip)

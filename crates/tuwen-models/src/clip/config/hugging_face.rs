@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use tuwen_tensor::Activation;
 
 use super::{
-    ClipConfig, ConfigError, LAYER_NORM_EPS, LOGIT_SCALE_INIT, TextConfig, TextPooling, VisionConfig, activation_name,
+    ClipConfig, ConfigError, LAYER_NORM_EPS, LOGIT_SCALE_INIT, TextConfig, TextPooling, VisionConfig,
+    activation_name,
 };
 use crate::VitConfig;
 
@@ -113,7 +114,9 @@ impl ClipConfig {
         }
         let number = |name: &str, default: f64| match config.get(name) {
             None | Some(Value::Null) => Ok(default),
-            Some(value) => value.as_f64().ok_or_else(|| ConfigError::unsupported(name, value, "expected a number")),
+            Some(value) => {
+                value.as_f64().ok_or_else(|| ConfigError::unsupported(name, value, "expected a number"))
+            }
         };
         Self {
             vision: VisionConfig::Vit(VitConfig {
@@ -234,11 +237,17 @@ mod tests {
         for (json, expected) in [
             (r#"{"model_type": "blip"}"#, "model_type is \"blip\""),
             (r#"{}"#, "model_type is missing"),
-            (r#"{"model_type": "clip", "text_config": {"hidden_act": "swish"}}"#, "text_config.hidden_act is \"swish\""),
+            (
+                r#"{"model_type": "clip", "text_config": {"hidden_act": "swish"}}"#,
+                "text_config.hidden_act is \"swish\"",
+            ),
             (r#"{"model_type": "clip", "vision_config": {"num_channels": 4}}"#, "num_channels is 4"),
             (r#"{"model_type": "clip", "vision_config": {"patch_size": 0}}"#, "patch_size is 0"),
             (r#"{"model_type": "clip", "text_config": {"num_attention_heads": 7}}"#, "does not make 7 heads"),
-            (r#"{"model_type": "clip", "text_config": {"vocab_size": 99999999999}}"#, "vocab_size is 99999999999"),
+            (
+                r#"{"model_type": "clip", "text_config": {"vocab_size": 99999999999}}"#,
+                "vocab_size is 99999999999",
+            ),
             (r#"{"model_type": "clip", "projection_dim": "wide"}"#, "projection_dim"),
             ("[", "EOF"),
         ] {

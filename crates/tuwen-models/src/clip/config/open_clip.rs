@@ -226,7 +226,8 @@ mod tests {
     fn what_is_written_is_read() {
         for name in presets::names() {
             let config = presets::find(name).expect("published");
-            let json = json!({ "model_cfg": config.to_open_clip_json().expect("open_clip has it") }).to_string();
+            let json =
+                json!({ "model_cfg": config.to_open_clip_json().expect("open_clip has it") }).to_string();
             assert_eq!(ClipConfig::from_open_clip_json(&json).expect("read"), config, "{name}");
         }
     }

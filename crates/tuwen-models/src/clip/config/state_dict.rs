@@ -18,7 +18,8 @@ impl ClipConfig {
     /// # Errors
     /// A tensor that is not there or has another number of axes, and sizes that make no network.
     pub fn from_openai_shapes(source: &dyn TensorSource) -> Result<Self, ConfigError> {
-        let shape = |name: &str| source.info(name).map(|info| info.shape).ok_or(ConfigError::Missing(name.into()));
+        let shape =
+            |name: &str| source.info(name).map(|info| info.shape).ok_or(ConfigError::Missing(name.into()));
         let matrix = |name: &str| match shape(name)?.as_slice() {
             &[rows, columns] => Ok([rows, columns]),
             other => Err(ConfigError::unsupported(name, format!("{other:?}"), "expected a matrix")),
@@ -36,7 +37,11 @@ impl ClipConfig {
                 &[out, 3, side, width] if side == width => (out, side),
                 other => {
                     let expected = "expected [width, 3, patch, patch]";
-                    return Err(ConfigError::unsupported("visual.conv1.weight", format!("{other:?}"), expected));
+                    return Err(ConfigError::unsupported(
+                        "visual.conv1.weight",
+                        format!("{other:?}"),
+                        expected,
+                    ));
                 }
             };
             let [positions, _] = matrix("visual.positional_embedding")?;
