@@ -18,7 +18,7 @@ pub fn linear(
     residual: Option<&Tensor>,
 ) -> Tensor {
     let out = weight.shape()[0];
-    let inner = weight.shape()[1..].iter().product();
+    let inner: usize = weight.shape()[1..].iter().product();
     assert_eq!(x.last_dim(), inner, "linear of {:?} with a weight {:?}", x.shape(), weight.shape());
     let device = x.device();
     let rows = x.elements() / inner.max(1);
