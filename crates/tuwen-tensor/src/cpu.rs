@@ -302,7 +302,12 @@ impl Device for Cpu {
         })
     }
 
-    fn avg_pool2d_backward(&self, dy: &Buffer, [batch, height, width, channels]: [usize; 4], k: usize) -> Buffer {
+    fn avg_pool2d_backward(
+        &self,
+        dy: &Buffer,
+        [batch, height, width, channels]: [usize; 4],
+        k: usize,
+    ) -> Buffer {
         filled(batch * height * width * channels, |dx| {
             kernels::avg_pool2d_backward(host(dy), batch, height, width, channels, k, dx);
         })

@@ -139,7 +139,13 @@ pub trait Device: Send + Sync + Debug {
     /// Layer normalisation of rows.
     fn layer_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, eps: f32) -> Normed;
     /// Gradients of [`Device::layer_norm`] with respect to x, gamma and beta.
-    fn layer_norm_backward(&self, dy: &Buffer, x: &Buffer, gamma: &Buffer, normed: [&Buffer; 2]) -> [Buffer; 3];
+    fn layer_norm_backward(
+        &self,
+        dy: &Buffer,
+        x: &Buffer,
+        gamma: &Buffer,
+        normed: [&Buffer; 2],
+    ) -> [Buffer; 3];
     /// Batch normalisation with batch statistics, plus residual, plus ReLU.
     fn batch_norm(
         &self,

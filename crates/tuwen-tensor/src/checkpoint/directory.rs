@@ -22,7 +22,8 @@ const WEIGHT_FILES: [&str; 8] = [
 /// There is none; the error names other files that may be checkpoints, to be opened by their own path.
 pub fn weight_files_in(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     let entries = std::fs::read_dir(directory).map_err(CheckpointError::io(directory))?;
-    let files: Vec<PathBuf> = WEIGHT_FILES.map(|name| directory.join(name)).into_iter().filter(|f| f.is_file()).collect();
+    let files: Vec<PathBuf> =
+        WEIGHT_FILES.map(|name| directory.join(name)).into_iter().filter(|f| f.is_file()).collect();
     if !files.is_empty() {
         return Ok(files);
     }
@@ -32,8 +33,13 @@ pub fn weight_files_in(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError
         .collect();
     others.sort();
     others.truncate(8);
-    let found = if others.is_empty() { String::new() } else { format!("; name one of: {}", others.join(", ")) };
-    Err(CheckpointError::NoWeights { path: directory.to_path_buf(), looked_for: WEIGHT_FILES.join(", "), found })
+    let found =
+        if others.is_empty() { String::new() } else { format!("; name one of: {}", others.join(", ")) };
+    Err(CheckpointError::NoWeights {
+        path: directory.to_path_buf(),
+        looked_for: WEIGHT_FILES.join(", "),
+        found,
+    })
 }
 
 /// Opens the best weight file of a directory; [`Checkpoint::path`] says which it was.
@@ -59,10 +65,18 @@ mod tests {
         };
         write("state_dict.pt");
         let message = open_weights_in(directory.path()).expect_err("no usual name").to_string();
-        assert!(message.contains("model.safetensors,") && message.contains("name one of: state_dict.pt"), "{message}");
+        assert!(
+            message.contains("model.safetensors,") && message.contains("name one of: state_dict.pt"),
+            "{message}"
+        );
         // Named like a pickle, read by content.
         write("open_clip_pytorch_model.bin");
-        assert!(open_weights_in(directory.path()).expect("opened").path().ends_with("open_clip_pytorch_model.bin"));
+        assert!(
+            open_weights_in(directory.path())
+                .expect("opened")
+                .path()
+                .ends_with("open_clip_pytorch_model.bin")
+        );
         write("model.safetensors");
         assert!(open_weights_in(directory.path()).expect("opened").path().ends_with("model.safetensors"));
         assert_eq!(weight_files_in(directory.path()).expect("two").len(), 2);

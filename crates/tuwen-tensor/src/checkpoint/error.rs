@@ -58,7 +58,10 @@ pub enum Problem {
     #[error("not a checkpoint that tuwen reads: {0}")]
     Unknown(String),
     /// A pickle names code or objects.
-    #[error("refused: the pickle names `{name}`; tuwen reads tensors only and calls nothing{}", refusal_hint(name))]
+    #[error(
+        "refused: the pickle names `{name}`; tuwen reads tensors only and calls nothing{}",
+        refusal_hint(name)
+    )]
     Refused {
         /// Module and name.
         name: String,
@@ -91,7 +94,8 @@ pub enum Problem {
 }
 
 fn refusal_hint(name: &str) -> &'static str {
-    let code = ["os.", "posix.", "nt.", "subprocess.", "builtins.", "__builtin__.", "sys.", "runpy.", "socket."];
+    let code =
+        ["os.", "posix.", "nt.", "subprocess.", "builtins.", "__builtin__.", "sys.", "runpy.", "socket."];
     if code.iter().any(|module| name.starts_with(module)) {
         " (a function call: the file may be malicious)"
     } else {

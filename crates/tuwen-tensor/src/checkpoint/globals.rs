@@ -38,7 +38,9 @@ pub(super) fn resolve(module: &str, name: &str) -> Option<Global> {
         ("torch.jit._pickle", _) => Global::FirstArgument,
         ("torch" | "torch.storage", "UntypedStorage") => Global::Storage(None),
         ("torch", storage) if storage.ends_with("Storage") => Global::Storage(Some(storage_type(storage)?)),
-        ("torch", "Size" | "device" | "Tensor") | ("torch.nn.parameter", "Parameter" | "Buffer") => Global::Inert,
+        ("torch", "Size" | "device" | "Tensor") | ("torch.nn.parameter", "Parameter" | "Buffer") => {
+            Global::Inert
+        }
         ("torch", name) => Global::DType(torch_dtype(name)?),
         ("argparse", "Namespace")
         | ("_codecs", "encode")
@@ -51,8 +53,8 @@ pub(super) fn resolve(module: &str, name: &str) -> Option<Global> {
         )
         | (
             "builtins" | "__builtin__",
-            "int" | "float" | "bool" | "complex" | "str" | "bytes" | "bytearray" | "list" | "tuple" | "dict" | "set"
-            | "frozenset" | "slice" | "range",
+            "int" | "float" | "bool" | "complex" | "str" | "bytes" | "bytearray" | "list" | "tuple" | "dict"
+            | "set" | "frozenset" | "slice" | "range",
         ) => Global::Inert,
         _ => return None,
     })

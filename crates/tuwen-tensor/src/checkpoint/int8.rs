@@ -18,7 +18,7 @@ pub fn quantize_rows_i8(values: &[f32], rows: usize) -> (Vec<i8>, Vec<f32>) {
     if values.is_empty() {
         return (Vec::new(), vec![0.0; rows]);
     }
-    assert!(rows > 0 && values.len() % rows == 0, "{} values in {rows} rows", values.len());
+    assert!(rows > 0 && values.len().is_multiple_of(rows), "{} values in {rows} rows", values.len());
     let row_len = values.len() / rows;
     let scales: Vec<f32> = values
         .chunks_exact(row_len)
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn rows_round_to_half_a_step() {
-        let values: Vec<f32> = (0..60).map(|i| ((i * 37 % 61) as f32 - 30.0) * 0.1 * (1 + i / 20) as f32).collect();
+        let values: Vec<f32> =
+            (0..60).map(|i| ((i * 37 % 61) as f32 - 30.0) * 0.1 * (1 + i / 20) as f32).collect();
         let (quantized, scales) = quantize_rows_i8(&values, 3);
         for (i, value) in values.iter().enumerate() {
             let error = (f32::from(quantized[i]) * scales[i / 20] - value).abs();

@@ -79,8 +79,14 @@ impl<'a> Pickle<'a> {
 
 /// Reads one pickle from the front of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Result<Pickle<'_>, Problem> {
-    let mut machine =
-        Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), nodes: Vec::new() };
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        nodes: Vec::new(),
+    };
     for _ in 0..MAX_STEPS {
         if let Some(root) = machine.step()? {
             return Ok(Pickle { root, nodes: machine.nodes, len: machine.at });
@@ -125,7 +131,9 @@ impl<'a> Machine<'a> {
             b'N' | b'I' | b'L' | b'F' | b'J' | b'K' | b'M' | b'G' | 0x88..=0x8b => self.number(opcode)?,
             b'X' | b'V' | b'S' | b'T' | b'U' | b'B' | b'C' | 0x8c..=0x8e | 0x96 => self.text(opcode)?,
             b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' => self.remember(opcode)?,
-            b')' | b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' | 0x8f | 0x91 => self.build_container(opcode)?,
+            b')' | b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' | 0x8f | 0x91 => {
+                self.build_container(opcode)?
+            }
             b'a' | b'e' | 0x90 | b's' | b'u' => self.fill_container(opcode)?,
             b'c' | 0x93 => self.global(opcode)?,
             b'i' => {
@@ -218,7 +226,8 @@ impl<'a> Machine<'a> {
             }
         };
         if matches!(opcode, b'g' | b'h' | b'j') {
-            let value = *self.memo.get(&slot).ok_or_else(|| self.fault(format!("memo slot {slot} is empty")))?;
+            let value =
+                *self.memo.get(&slot).ok_or_else(|| self.fault(format!("memo slot {slot} is empty")))?;
             self.stack.push(value);
         } else {
             let top = self.top()?;
@@ -238,10 +247,13 @@ impl<'a> Machine<'a> {
                 items.reverse();
                 Node::Sequence(items)
             }
-            0x8f => return Ok(self.stack.push(Value::Opaque)),
+            // A set: read past, filled (0x91) or to be filled (0x8f).
             _ => {
-                self.pop_to_mark()?;
-                return Ok(self.stack.push(Value::Opaque));
+                if opcode == 0x91 {
+                    self.pop_to_mark()?;
+                }
+                self.stack.push(Value::Opaque);
+                return Ok(());
             }
         };
         self.push_node(node);
@@ -281,14 +293,17 @@ impl<'a> Machine<'a> {
                 _ => return Err(self.fault("a global whose name is no text")),
             }
         };
-        let global = resolve(module, name).ok_or_else(|| Problem::Refused { name: format!("{module}.{name}") })?;
+        let global =
+            resolve(module, name).ok_or_else(|| Problem::Refused { name: format!("{module}.{name}") })?;
         self.stack.push(Value::Global(global));
         Ok(())
     }
 
     /// What `callee(*arguments)` would give, for the few names whose result is known without calling anything.
     fn reduce(&mut self, callee: Value<'a>, arguments: Value<'a>) -> Step<Value<'a>> {
-        let Value::Global(global) = callee else { return Err(self.fault("a call of something that is no name")) };
+        let Value::Global(global) = callee else {
+            return Err(self.fault("a call of something that is no name"));
+        };
         match global {
             Global::Dict => Ok(self.add(Node::Dict(Vec::new()))),
             Global::Module => Ok(self.add(Node::Module(Value::None))),
@@ -306,7 +321,9 @@ impl<'a> Machine<'a> {
             Global::RebuildFromType => {
                 let (function, inner) = (self.argument(arguments, 0)?, self.argument(arguments, 2)?);
                 match function {
-                    Value::Global(Global::RebuildTensor | Global::RebuildTensorV3) => self.reduce(function, inner),
+                    Value::Global(Global::RebuildTensor | Global::RebuildTensorV3) => {
+                        self.reduce(function, inner)
+                    }
                     _ => Err(self.fault("a tensor subclass that is not rebuilt from a plain tensor")),
                 }
             }
@@ -331,12 +348,9 @@ impl<'a> Machine<'a> {
 
     /// The persistent id `('storage', class, key, location, length[, view])`.
     fn storage(&self, id: Value<'a>) -> Step<Storage<'a>> {
-        let (Value::Str("storage"), Value::Global(Global::Storage(dtype)), Value::Str(key), len) = (
-            self.argument(id, 0)?,
-            self.argument(id, 1)?,
-            self.argument(id, 2)?,
-            self.argument(id, 4)?,
-        ) else {
+        let (Value::Str("storage"), Value::Global(Global::Storage(dtype)), Value::Str(key), len) =
+            (self.argument(id, 0)?, self.argument(id, 1)?, self.argument(id, 2)?, self.argument(id, 4)?)
+        else {
             return Err(self.fault("a persistent id that is no storage"));
         };
         let view_offset = match self.argument(id, 5) {
@@ -462,7 +476,8 @@ impl<'a> Machine<'a> {
 
     fn line(&mut self) -> Step<&'a str> {
         let rest = &self.bytes[self.at..];
-        let len = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.fault("a line without end"))?;
+        let len =
+            rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.fault("a line without end"))?;
         let line = std::str::from_utf8(&rest[..len]).map_err(|_| self.fault("a line that is not UTF-8"))?;
         self.at += len + 1;
         Ok(line)
@@ -509,10 +524,14 @@ mod tests {
         assert!(matches!(root(b"S'abc'\n."), Value::Str("abc")));
         assert!(matches!(root(b"\x80\x02\x8a\x02\x00\xff."), Value::Int(-256)));
         assert!(matches!(root(b"\x80\x02\x8a\x00."), Value::Int(0)));
-        assert!(matches!(root(b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00\x8c\x01x\x94."), Value::Str("x")));
+        assert!(matches!(
+            root(b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00\x8c\x01x\x94."),
+            Value::Str("x")
+        ));
         assert!(matches!(root(b"\x80\x03G\x3f\xf0\x00\x00\x00\x00\x00\x00."), Value::Opaque));
         assert!(matches!(root(b"\x80\x04\x8f(K\x01\x90."), Value::Opaque));
-        let pickle = read(b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bh\x00u.").expect("a cycle");
+        let pickle =
+            read(b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bh\x00u.").expect("a cycle");
         let Some(Node::Dict(entries)) = pickle.node(pickle.root) else { panic!("a dictionary") };
         assert!(matches!(entries[..], [(Value::Str("a"), Value::Int(1)), (Value::Str("b"), Value::Node(0))]));
     }

@@ -196,7 +196,12 @@ mod tests {
         ];
         for tensor in cases {
             assert_eq!(tensor.to_f32(), expected, "{}", tensor.dtype);
-            assert_eq!(tensor.to_i64(), (!tensor.dtype.is_float()).then(|| vec![0, 1, 100]), "{}", tensor.dtype);
+            assert_eq!(
+                tensor.to_i64(),
+                (!tensor.dtype.is_float()).then(|| vec![0, 1, 100]),
+                "{}",
+                tensor.dtype
+            );
             assert_eq!(DType::from_name(tensor.dtype.name()), Some(tensor.dtype));
         }
         assert_eq!(raw(DType::Bool, [[0], [1], [7]]).to_f32(), [0.0, 1.0, 1.0]);

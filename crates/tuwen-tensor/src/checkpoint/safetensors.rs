@@ -29,8 +29,8 @@ pub(super) fn open(file: &Arc<Mapped>) -> Result<Contents, Problem> {
     let bytes = (**file).as_ref();
     let (header, data_start) = split_header(bytes)?;
     let data_len = bytes.len() - data_start;
-    let mut header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|e| Problem::Safetensors(format!("not a JSON object: {e}")))?;
+    let mut header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
+        .map_err(|e| Problem::Safetensors(format!("not a JSON object: {e}")))?;
     let metadata = match header.remove("__metadata__") {
         Some(metadata) => serde_json::from_value(metadata)
             .map_err(|e| Problem::Safetensors(format!("__metadata__ must map texts to texts: {e}")))?,
@@ -39,7 +39,8 @@ pub(super) fn open(file: &Arc<Mapped>) -> Result<Contents, Problem> {
     let mut tensors = BTreeMap::new();
     let mut ranges = Vec::with_capacity(header.len());
     for (name, entry) in header {
-        let entry: Entry = serde_json::from_value(entry).map_err(|e| Problem::tensor(&name, e.to_string()))?;
+        let entry: Entry =
+            serde_json::from_value(entry).map_err(|e| Problem::tensor(&name, e.to_string()))?;
         let (start, end) = entry.data_offsets;
         let info = entry.info(&name)?;
         if start > end || end > data_len {
@@ -80,7 +81,9 @@ fn split_header(bytes: &[u8]) -> Result<(&[u8], usize), Problem> {
         .filter(|&length| length <= MAX_HEADER)
         .and_then(|length| Some((rest.get(..length)?, 8 + length)))
         .ok_or_else(|| {
-            let reason = format!("announces {length} bytes, the file has {available} (the format allows {MAX_HEADER})");
+            let reason = format!(
+                "announces {length} bytes, the file has {available} (the format allows {MAX_HEADER})"
+            );
             Problem::Safetensors(reason)
         })
 }
@@ -97,7 +100,9 @@ fn check_coverage(mut ranges: Vec<(usize, usize)>, data_len: usize) -> Result<()
         covered = end;
     }
     if covered != data_len {
-        return Err(Problem::Safetensors(format!("describes {covered} bytes of data, the file has {data_len}")));
+        return Err(Problem::Safetensors(format!(
+            "describes {covered} bytes of data, the file has {data_len}"
+        )));
     }
     Ok(())
 }

@@ -22,15 +22,19 @@ pub(super) fn open(path: &Path, index: &[u8]) -> Result<Checkpoint, CheckpointEr
     let mut tensors = BTreeMap::new();
     for (name, file) in &weight_map {
         if !shards.contains_key(file.as_str()) {
-            if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_))) || file.is_empty() {
+            if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+                || file.is_empty()
+            {
                 return Err(fault(format!("`{file}` is not a file beside the index")));
             }
             let shard = path.with_file_name(file);
             shards.insert(file, open_single(&shard, Mapped::open(&shard)?)?);
         }
         let shard = shards.get_mut(file.as_str()).ok_or_else(|| fault(format!("`{file}` is missing")))?;
-        let stored =
-            shard.tensors.remove(name).ok_or_else(|| fault(format!("`{file}` does not hold tensor `{name}`")))?;
+        let stored = shard
+            .tensors
+            .remove(name)
+            .ok_or_else(|| fault(format!("`{file}` does not hold tensor `{name}`")))?;
         tensors.insert(name.clone(), stored);
     }
     let mut metadata = BTreeMap::new();
@@ -63,7 +67,10 @@ mod tests {
             open(&index)
         };
         let checkpoint = open_with(r#"{"a":"one.safetensors","b":"two.safetensors"}"#).expect("opened");
-        assert_eq!((checkpoint.format(), checkpoint.names()), (Format::Sharded, vec!["a".into(), "b".into()]));
+        assert_eq!(
+            (checkpoint.format(), checkpoint.names()),
+            (Format::Sharded, vec!["a".into(), "b".into()])
+        );
         assert_eq!(checkpoint.read("b").expect("read").to_f32(), [2.0]);
         for (weight_map, expected) in [
             (r#"{"a":"one.safetensors","b":"one.safetensors"}"#, "does not hold tensor `b`"),

@@ -64,8 +64,9 @@ impl<'f> Records<'f> {
     fn open(file: &'f Arc<Mapped>) -> Result<Self, Problem> {
         let archive = zip::ZipArchive::new(Cursor::new(SharedBytes(Arc::clone(file))))
             .map_err(|e| Problem::Archive(format!("{e} (a truncated download?)")))?;
-        let by_name: HashMap<String, usize> =
-            (0..archive.len()).filter_map(|i| Some((archive.name_for_index(i)?.ok()?.into_owned(), i))).collect();
+        let by_name: HashMap<String, usize> = (0..archive.len())
+            .filter_map(|i| Some((archive.name_for_index(i)?.ok()?.into_owned(), i)))
+            .collect();
         let folder = by_name
             .keys()
             .filter_map(|name| name.strip_suffix("data.pkl"))
@@ -99,7 +100,9 @@ impl<'f> Records<'f> {
         let file_len = (**self.file).as_ref().len();
         let range = start.and_then(|start| Some((usize::try_from(start).ok()?, usize::try_from(size).ok()?)));
         match range {
-            Some((start, len)) if start.checked_add(len).is_some_and(|end| end <= file_len) && size == packed => {
+            Some((start, len))
+                if start.checked_add(len).is_some_and(|end| end <= file_len) && size == packed =>
+            {
                 Ok(Blob::Mapped { file: Arc::clone(self.file), start, len })
             }
             _ => Err(fault(&format_args!("its {size} bytes leave the file"))),
@@ -148,7 +151,9 @@ fn stream_blobs<'a>(
     let storages: HashMap<&str, &Storage<'a>> = object
         .nodes
         .iter()
-        .filter_map(|node| if let Node::Storage(storage) = node { Some((storage.key, storage)) } else { None })
+        .filter_map(
+            |node| if let Node::Storage(storage) = node { Some((storage.key, storage)) } else { None },
+        )
         .collect();
     let mut blobs = HashMap::new();
     for key in order {
@@ -159,7 +164,10 @@ fn stream_blobs<'a>(
         let len = len.and_then(|len| len.checked_mul(storage.dtype.map_or(1, super::DType::size)));
         let len = len.ok_or_else(|| fault(at, "its length does not hold"))?;
         let start = at + 8;
-        at = start.checked_add(len).filter(|&end| end <= bytes.len()).ok_or_else(|| fault(start, "truncated"))?;
+        at = start
+            .checked_add(len)
+            .filter(|&end| end <= bytes.len())
+            .ok_or_else(|| fault(start, "truncated"))?;
         blobs.insert(key, Blob::Mapped { file: Arc::clone(file), start, len });
     }
     Ok(blobs)
@@ -210,13 +218,17 @@ fn tensors_among<'p, 'a>(
 
 fn no_tensors(pickle: &Pickle<'_>) -> Problem {
     let keys: Vec<&str> = match pickle.node(pickle.root) {
-        Some(Node::Dict(entries)) => {
-            entries.iter().filter_map(|(key, _)| if let Value::Str(key) = key { Some(*key) } else { None }).take(8).collect()
-        }
+        Some(Node::Dict(entries)) => entries
+            .iter()
+            .filter_map(|(key, _)| if let Value::Str(key) = key { Some(*key) } else { None })
+            .take(8)
+            .collect(),
         _ => Vec::new(),
     };
     let keys = if keys.is_empty() { String::new() } else { format!("; its keys are: {}", keys.join(", ")) };
-    Problem::Unknown(format!("the pickle holds no state dict (neither at the top nor under state_dict or model){keys}"))
+    Problem::Unknown(format!(
+        "the pickle holds no state dict (neither at the top nor under state_dict or model){keys}"
+    ))
 }
 
 /// Walks the attributes of a TorchScript module; the path is the parameter's name.
@@ -253,7 +265,11 @@ fn texts(pickle: &Pickle<'_>) -> BTreeMap<String, String> {
     };
     entries
         .iter()
-        .filter_map(|(key, value)| if let Value::Str(key) = key { Some(((*key).to_owned(), text(value)?)) } else { None })
+        .filter_map(
+            |(key, value)| {
+                if let Value::Str(key) = key { Some(((*key).to_owned(), text(value)?)) } else { None }
+            },
+        )
         .collect()
 }
 

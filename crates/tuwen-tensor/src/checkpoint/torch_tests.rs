@@ -63,15 +63,25 @@ fn stored_and_deflated_archives_read_alike() {
 #[test]
 fn lying_archives_are_refused() {
     let stored = zip::CompressionMethod::Stored;
-    let with = |pickle: &[u8], data: &[u8]| open_bytes(&archive(&[("data.pkl", pickle), ("data/0", data)], stored));
+    let with =
+        |pickle: &[u8], data: &[u8]| open_bytes(&archive(&[("data.pkl", pickle), ("data/0", data)], stored));
     let good = state_dict_pickle("w", 6, [3, 2], [2, 1]);
     assert!(with(&good, &[0; 24]).is_ok());
     for (result, expected) in [
         (with(&good, &[0; 20]), "20 bytes of data"),
         (with(&state_dict_pickle("w", 6, [3, 3], [3, 1]), &[0; 24]), "leaves its storage"),
-        (with(&state_dict_pickle("w", 6, [200, 1], [0, 0]), &[0; 24]).and_then(|c| read_all(&c)), "larger than its storage"),
-        (with(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", &[]), "refused: the pickle names `posix.system`"),
-        (with(b"\x80\x02}X\x01\x00\x00\x00aK\x01s.", &[]), "no state dict (neither at the top nor under state_dict or model); its keys are: a"),
+        (
+            with(&state_dict_pickle("w", 6, [200, 1], [0, 0]), &[0; 24]).and_then(|c| read_all(&c)),
+            "larger than its storage",
+        ),
+        (
+            with(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00id\x85R.", &[]),
+            "refused: the pickle names `posix.system`",
+        ),
+        (
+            with(b"\x80\x02}X\x01\x00\x00\x00aK\x01s.", &[]),
+            "no state dict (neither at the top nor under state_dict or model); its keys are: a",
+        ),
         (open_bytes(&archive(&[("data.pkl", &good)], stored)), "record `data/0`: missing"),
         (open_bytes(&archive(&[("weights", &good)], stored)), "no data.pkl"),
         (open_bytes(&archive(&[("data.pkl", &good), ("byteorder", b"big")], stored)), "big-endian"),
@@ -88,7 +98,8 @@ fn lying_archives_are_refused() {
 #[test]
 fn module_cycles_end() {
     // A module that is its own attribute, twice.
-    let pickle = b"\x80\x02c__torch__.net\nNode\n)\x81q\x00}(X\x01\x00\x00\x00ah\x00X\x01\x00\x00\x00bh\x00ub.";
+    let pickle =
+        b"\x80\x02c__torch__.net\nNode\n)\x81q\x00}(X\x01\x00\x00\x00ah\x00X\x01\x00\x00\x00bh\x00ub.";
     let records: [(&str, &[u8]); 2] = [("data.pkl", pickle), ("constants.pkl", b"\x80\x02).")];
     let message = open_bytes(&archive(&records, zip::CompressionMethod::Stored)).expect_err("endless");
     assert!(message.contains("without end"), "{message}");
@@ -100,7 +111,13 @@ fn stream(data: &[f32]) -> Vec<u8> {
     // The persistent id of this format has a sixth part: the view, or none.
     let at = object.windows(3).position(|window| window == b"\x06tQ").expect("the id") + 1;
     let object = [&object[..at], b"N", &object[at..]].concat();
-    let mut bytes = [&b"\x80\x02"[..], STREAM_MAGIC, b"\x80\x02M\xe9\x03.", b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s."].concat();
+    let mut bytes = [
+        &b"\x80\x02"[..],
+        STREAM_MAGIC,
+        b"\x80\x02M\xe9\x03.",
+        b"\x80\x02}X\x0d\x00\x00\x00little_endian\x88s.",
+    ]
+    .concat();
     bytes.extend(object);
     bytes.extend(b"\x80\x02]X\x01\x00\x00\x000a.");
     bytes.extend((data.len() as i64).to_le_bytes());
@@ -121,13 +138,23 @@ fn the_old_format_reads() {
 }
 
 fn read_all(checkpoint: &Checkpoint) -> Result<Checkpoint, String> {
-    checkpoint.names().iter().try_for_each(|name| checkpoint.read(name).map(drop)).map_err(|e| e.to_string())?;
+    checkpoint
+        .names()
+        .iter()
+        .try_for_each(|name| checkpoint.read(name).map(drop))
+        .map_err(|e| e.to_string())?;
     Err("everything was read".to_owned())
 }
 
 fn contents(path: &str) -> Option<Vec<(String, RawTensor<'static>)>> {
     let checkpoint = open(&fixture(path)?).expect("opened");
-    Some(checkpoint.names().into_iter().map(|n| (n.clone(), checkpoint.read(&n).expect("read").into_owned())).collect())
+    Some(
+        checkpoint
+            .names()
+            .into_iter()
+            .map(|n| (n.clone(), checkpoint.read(&n).expect("read").into_owned()))
+            .collect(),
+    )
 }
 
 #[test]
@@ -164,7 +191,12 @@ fn all_golden_checkpoints_open() {
                 pending.push(path);
             } else if ["safetensors", "pt", "pth", "bin"].contains(&kind) {
                 let checkpoint = open(&path).unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(read_all(&checkpoint).expect_err("read"), "everything was read", "{}", path.display());
+                assert_eq!(
+                    read_all(&checkpoint).expect_err("read"),
+                    "everything was read",
+                    "{}",
+                    path.display()
+                );
                 opened += 1;
             }
         }

@@ -31,7 +31,10 @@ pub fn write_safetensors<'a>(
 }
 
 /// The JSON header, padded with spaces so that the data begins at a multiple of 8 bytes.
-fn header(tensors: &[(String, RawTensor<'_>)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, Problem> {
+fn header(
+    tensors: &[(String, RawTensor<'_>)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, Problem> {
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".to_owned(), json!(metadata));
@@ -40,10 +43,12 @@ fn header(tensors: &[(String, RawTensor<'_>)], metadata: &BTreeMap<String, Strin
     for (name, tensor) in tensors {
         let end = start + tensor.data.len();
         if tensor.info().byte_len() != Some(tensor.data.len()) {
-            let reason = format!("{} {:?} with {} bytes of data", tensor.dtype, tensor.shape, tensor.data.len());
+            let reason =
+                format!("{} {:?} with {} bytes of data", tensor.dtype, tensor.shape, tensor.data.len());
             return Err(Problem::tensor(name, reason));
         }
-        let entry = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [start, end]});
+        let entry =
+            json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [start, end]});
         if name == "__metadata__" || header.insert(name.clone(), entry).is_some() {
             return Err(Problem::tensor(name, "the name is given twice"));
         }
@@ -79,7 +84,9 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn create(target: &Path) -> io::Result<(Self, File)> {
-        let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
         let mut attempt = 0_u32;
         loop {
             let name = format!(".{}.{}-{attempt}.tmp", name.to_string_lossy(), std::process::id());
@@ -96,7 +103,8 @@ impl Temporary {
         fs::rename(&self.0, target)?;
         std::mem::forget(self);
         // The rename itself is on the disk once the directory is; some file systems cannot sync one.
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).or(Ok(()))
     }
 }
@@ -144,7 +152,8 @@ mod tests {
             assert_eq!((read.info(), &read.data), (tensor.info(), &tensor.data));
         }
         // Over the mapped file, from its own tensors.
-        let again: Vec<_> = checkpoint.names().into_iter().map(|n| (n.clone(), checkpoint.read(&n).unwrap())).collect();
+        let again: Vec<_> =
+            checkpoint.names().into_iter().map(|n| (n.clone(), checkpoint.read(&n).unwrap())).collect();
         write_safetensors(&path, again, &BTreeMap::new()).expect("replaced");
         assert_eq!(checkpoint.read("matrix").expect("the old file stays mapped").data, tensors[1].1.data);
         assert_eq!(open(&path).expect("opened").read("matrix").expect("read").data, tensors[1].1.data);
@@ -157,10 +166,12 @@ mod tests {
         let tensor = || [("x".to_owned(), RawTensor::from_f32(&[1], &[1.0]))];
         let folder = directory.path().join("folder");
         fs::create_dir(&folder).expect("created");
-        let message = write_safetensors(&folder, tensor(), &BTreeMap::new()).expect_err("a folder").to_string();
+        let message =
+            write_safetensors(&folder, tensor(), &BTreeMap::new()).expect_err("a folder").to_string();
         assert!(message.contains("folder"), "{message}");
         let nowhere = directory.path().join("missing/model.safetensors");
-        let message = write_safetensors(&nowhere, tensor(), &BTreeMap::new()).expect_err("no folder").to_string();
+        let message =
+            write_safetensors(&nowhere, tensor(), &BTreeMap::new()).expect_err("no folder").to_string();
         assert!(message.contains("missing/model.safetensors"), "{message}");
 
         let locked = directory.path().join("locked");
@@ -187,7 +198,8 @@ mod tests {
         let short = RawTensor { dtype: DType::F32, shape: vec![2], data: vec![0; 4].into() };
         assert!(write_safetensors(path, [("x".to_owned(), short)], &BTreeMap::new()).is_err());
         let one = || ("x".to_owned(), RawTensor::from_f32(&[], &[1.0]));
-        let message = write_safetensors(path, [one(), one()], &BTreeMap::new()).expect_err("twice").to_string();
+        let message =
+            write_safetensors(path, [one(), one()], &BTreeMap::new()).expect_err("twice").to_string();
         assert!(message.contains("twice"), "{message}");
     }
 }

@@ -25,7 +25,12 @@ pub fn add(a: &Tensor, b: &Tensor) -> Tensor {
 
 /// `a * b` element by element; a `b` of one element multiplies everything.
 pub fn mul(a: &Tensor, b: &Tensor) -> Tensor {
-    assert!(b.elements() == 1 || a.shape() == b.shape(), "cannot multiply {:?} by {:?}", a.shape(), b.shape());
+    assert!(
+        b.elements() == 1 || a.shape() == b.shape(),
+        "cannot multiply {:?} by {:?}",
+        a.shape(),
+        b.shape()
+    );
     let device = a.device();
     let y = Tensor::from_buffer(device, device.mul(a.buffer(), b.buffer()), a.shape());
     if !needs_tape(&[a, b]) {

@@ -59,7 +59,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Attenti
             keys.as_deref(),
             &shape,
         );
-        let with_shape = |(gradient, input): (_, &Tensor)| Tensor::from_buffer(device, gradient, input.shape());
+        let with_shape =
+            |(gradient, input): (_, &Tensor)| Tensor::from_buffer(device, gradient, input.shape());
         gradients.into_iter().zip(&saved).map(with_shape).map(Some).collect()
     })
 }

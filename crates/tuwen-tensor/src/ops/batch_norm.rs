@@ -26,14 +26,8 @@ pub fn batch_norm(
     let channels = [x.last_dim()];
     assert!(gamma.shape() == channels && beta.shape() == channels, "batch norm of {:?}", x.shape());
     assert!(residual.is_none_or(|r| r.shape() == x.shape()), "the residual is shaped as the input");
-    let normed = device.batch_norm(
-        x.buffer(),
-        gamma.buffer(),
-        beta.buffer(),
-        residual.map(Tensor::buffer),
-        relu,
-        eps,
-    );
+    let normed =
+        device.batch_norm(x.buffer(), gamma.buffer(), beta.buffer(), residual.map(Tensor::buffer), relu, eps);
     let y = Tensor::from_buffer(device, normed.y, x.shape());
     let mean = Tensor::from_buffer(device, normed.mean, &channels);
     let variance = Tensor::from_buffer(device, normed.spread, &channels);

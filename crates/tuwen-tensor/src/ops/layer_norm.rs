@@ -15,12 +15,8 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Tensor
     }
     let (saved_x, saved_gamma, mean, rstd) = (x.detach(), gamma.detach(), normed.mean, normed.spread);
     record(y, &[x, gamma, beta], move |dy| {
-        let [dx, dgamma, dbeta] = device.layer_norm_backward(
-            dy.buffer(),
-            saved_x.buffer(),
-            saved_gamma.buffer(),
-            [&mean, &rstd],
-        );
+        let [dx, dgamma, dbeta] =
+            device.layer_norm_backward(dy.buffer(), saved_x.buffer(), saved_gamma.buffer(), [&mean, &rstd]);
         vec![
             Some(Tensor::from_buffer(device, dx, saved_x.shape())),
             Some(Tensor::from_buffer(device, dgamma, &cols)),

@@ -30,6 +30,3 @@ pub use layer_norm::layer_norm;
 pub use linear::{linear, matmul_nt};
 pub use permute::{permute, reshape};
 pub use softmax::{Targets, cross_entropy, softmax};
-
-#[cfg(test)]
-mod finite_difference;

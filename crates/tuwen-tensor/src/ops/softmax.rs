@@ -22,7 +22,10 @@ pub fn cross_entropy(logits: &Tensor, targets: Targets) -> Tensor {
     let [rows, classes] = logits.dims();
     match targets {
         Targets::Classes(ids) => {
-            assert!(ids.len() == rows && ids.iter().all(|&id| (id as usize) < classes), "a class for each row");
+            assert!(
+                ids.len() == rows && ids.iter().all(|&id| (id as usize) < classes),
+                "a class for each row"
+            );
         }
         Targets::Soft(values) => assert_eq!(values.len(), rows * classes, "a target for each logit"),
     }
