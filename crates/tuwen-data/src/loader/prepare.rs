@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
-use crate::augment::interim::{decode, resize};
 use crate::augment::{Normalizer, shorter_side_to};
 use crate::dataset::DataError;
-use crate::image::RgbImage;
+use crate::image::{Interpolation, RgbImage, decode_rgb, resize};
 use crate::rng::Rng;
 
 /// So many samples in a row that cannot be used mean that a data set is no good.
@@ -192,7 +191,7 @@ impl Shared {
         if self.options.require_text && sample.texts.is_empty() {
             return fail(&"has no text, nor a class name with a caption template");
         }
-        let mut image = match decode(&sample.image) {
+        let mut image = match decode_rgb(&sample.image) {
             Ok(image) => image,
             Err(error) => return fail(&error),
         };
@@ -204,7 +203,7 @@ impl Shared {
             && side < width.min(height)
         {
             let (width, height) = shorter_side_to(width, height, side);
-            image = resize(&image, width, height);
+            image = resize(&image, width, height, Interpolation::Bicubic);
         }
         Ok(Decoded { key: sample.key, texts: sample.texts, label: sample.label, image })
     }
