@@ -52,7 +52,9 @@ impl Console {
         let bar = if drawn { self.bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
         bar.set_length(total);
         let template = format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{per_sec}}  {{eta}} left  {{msg}}");
-        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         let now = Instant::now();
         Progress { console: self, bar, noun, plain: !self.quiet && !drawn, started: (now, 0), said: now }
     }

@@ -6,17 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::DataError;
-use crate::image::RgbImage;
+use crate::image::{Interpolation, RgbImage, resize};
 use crate::rng::Rng;
 
 mod color;
 mod geometry;
-pub(crate) mod interim;
 
 use color::ColorMap;
 pub(crate) use geometry::shorter_side_to;
 use geometry::{cut, flip, translate};
-use interim::resize;
 
 /// How samples are varied. The default varies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -158,7 +156,7 @@ impl Augment {
         let mut square = match &self.random_resized_crop {
             Some(crop) => {
                 let area = crop.choose(image.width, image.height, rng);
-                resize(&cut(image, area), size, size)
+                resize(&cut(image, area), size, size, Interpolation::Bicubic)
             }
             None => self.fit.apply(image, size),
         };

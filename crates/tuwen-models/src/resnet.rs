@@ -167,7 +167,8 @@ impl AttentionPool {
         let tokens = ops::add(&tokens, &self.positional_embedding.value());
         pass.record(|| "vision.attnpool.tokens".into(), || tokens.clone());
         let query = ops::narrow(&tokens, 1, 0, 1);
-        let (q, k, v) = (self.q_proj.forward(&query), self.k_proj.forward(&tokens), self.v_proj.forward(&tokens));
+        let (q, k, v) =
+            (self.q_proj.forward(&query), self.k_proj.forward(&tokens), self.v_proj.forward(&tokens));
         pass.record(
             || "vision.attnpool.weights".into(),
             || ops::attention_weights(&q, &k, self.heads, AttentionMask::default()),

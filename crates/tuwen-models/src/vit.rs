@@ -3,8 +3,8 @@
 //! Paper: arXiv 2010.11929 and 2103.00020. Reference: `clip/model.py` (`VisionTransformer`) and transformers'
 //! `modeling_clip.py`, whose parameter names these are.
 
-use tuwen_nn::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Linear, Pass, Scope};
 use tuwen_nn::Embedding;
+use tuwen_nn::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Linear, Pass, Scope};
 use tuwen_tensor::{Activation, AttentionMask, Param, Tensor, ops};
 
 /// Sizes of a vision transformer.
@@ -76,7 +76,12 @@ impl VisionTransformer {
         let patch_scope = embeddings.enter("patch_embedding");
         Self {
             class_embedding: embeddings.param("class_embedding", &[width], token_init),
-            patch_embedding: Linear::conv_patch(config.patch_size, width, Init::fan_in(patch_len), &patch_scope),
+            patch_embedding: Linear::conv_patch(
+                config.patch_size,
+                width,
+                Init::fan_in(patch_len),
+                &patch_scope,
+            ),
             position_embedding: Embedding::new(
                 positions,
                 width,

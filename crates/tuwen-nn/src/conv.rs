@@ -89,7 +89,8 @@ impl ConvBatchNorm {
         let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
         let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
         let fan_in = weight.len() / gain.len();
-        let scaled = weight.chunks_exact(fan_in).zip(&gain).flat_map(|(row, g)| row.iter().map(move |w| w * g));
+        let scaled =
+            weight.chunks_exact(fan_in).zip(&gain).flat_map(|(row, g)| row.iter().map(move |w| w * g));
         let weight = Tensor::new(&scaled.collect::<Vec<_>>(), &self.weight.shape());
         let folded = Arc::new(Folded { version, weight, bias: Tensor::new(&bias, &[gain.len()]) });
         *cache = Some(folded.clone());

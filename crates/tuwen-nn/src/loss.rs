@@ -7,7 +7,12 @@ use tuwen_tensor::{Targets, Tensor, ops};
 /// `image` and `text` are `[n, d]` of unit length, row i of one belonging to row i of the other; `logit_scale` is
 /// the factor itself, not its logarithm. Other rows are negatives, unless `targets` `[n, n]` says that some of
 /// them are as right as the diagonal.
-pub fn contrastive_loss(image: &Tensor, text: &Tensor, logit_scale: &Tensor, targets: Option<&[f32]>) -> Tensor {
+pub fn contrastive_loss(
+    image: &Tensor,
+    text: &Tensor,
+    logit_scale: &Tensor,
+    targets: Option<&[f32]>,
+) -> Tensor {
     let logits_per_image = ops::mul(&ops::matmul_nt(image, text), logit_scale);
     let logits_per_text = ops::permute(&logits_per_image, &[1, 0]);
     let diagonal: Vec<u32> = (0..image.shape()[0] as u32).collect();

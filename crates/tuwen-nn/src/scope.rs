@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Param, Tensor};
 
-use crate::parameters::{Entry, Kind, Parameters};
 use crate::Init;
+use crate::parameters::{Entry, Kind, Parameters};
 
 /// A path into a network's parameters. Constructors of layers ask it for their tensors by name; whether those are
 /// loaded, drawn at random or only counted is decided once, by the root.
@@ -165,9 +165,7 @@ impl Scope {
     fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind) -> Param {
         let name = self.name(&name);
         let value = match &self.root.origin {
-            Origin::Init { seed } => {
-                Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape)
-            }
+            Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
             Origin::Count => Tensor::shape_only(shape),
             Origin::Load(source) => self.read(source.as_ref(), &name, shape),
         };

@@ -49,9 +49,8 @@ impl EncoderLayer {
         let norm = |name| LayerNorm::new(hidden_size, config.layer_norm_eps, &scope.enter(name));
         let attention = scope.enter("self_attn");
         let mlp = scope.enter("mlp");
-        let linear = |name, inner, out, weight| {
-            Linear::new(inner, out, weight, Init::fan_in(inner), &mlp.enter(name))
-        };
+        let linear =
+            |name, inner, out, weight| Linear::new(inner, out, weight, Init::fan_in(inner), &mlp.enter(name));
         Self {
             self_attn: MultiHeadAttention::new(
                 hidden_size,

@@ -1,21 +1,11 @@
 //! Rectangles, crops, mirror images and shifts.
 
-use super::interim::resize;
 use super::{Fit, RandomErasing, RandomResizedCrop};
-use crate::image::RgbImage;
+use crate::image::{Area, Interpolation, RgbImage, resize_area};
 use crate::rng::Rng;
 
 /// How often a random rectangle is drawn until one fits into the image.
 const ATTEMPTS: usize = 10;
-
-/// A rectangle of pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Area {
-    pub(super) left: usize,
-    pub(super) top: usize,
-    pub(super) width: usize,
-    pub(super) height: usize,
-}
 
 impl RandomResizedCrop {
     pub(super) fn choose(&self, width: usize, height: usize, rng: &mut Rng) -> Area {
@@ -70,12 +60,9 @@ impl Fit {
             Self::Squash => (size, size),
             Self::CenterCrop => shorter_side_to(image.width, image.height, size),
         };
-        let resized = resize(image, width, height);
-        if width == size && height == size {
-            return resized;
-        }
         let (left, top) = ((width - size) / 2, (height - size) / 2);
-        cut(&resized, Area { left, top, width: size, height: size })
+        let area = Area { left, top, width: size, height: size };
+        resize_area(image, width, height, area, Interpolation::Bicubic)
     }
 }
 

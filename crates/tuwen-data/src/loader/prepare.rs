@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
-use crate::augment::interim::{decode, resize};
 use crate::augment::{Normalizer, shorter_side_to};
-use crate::dataset::DataError;
-use crate::image::RgbImage;
+use crate::dataset::{DataError, Sample};
+use crate::image::{Interpolation, RgbImage, decode_rgb, resize};
 use crate::rng::Rng;
 
 /// So many samples in a row that cannot be used mean that a data set is no good.
@@ -47,6 +46,7 @@ struct Decoded {
     key: String,
     texts: Vec<String>,
     label: Option<i64>,
+    class_name: Option<String>,
     image: RgbImage,
 }
 
@@ -124,6 +124,7 @@ impl Shared {
             texts: Vec::with_capacity(chosen.len()),
             keys: Vec::with_capacity(chosen.len()),
             labels: Vec::with_capacity(chosen.len()),
+            class_names: Vec::with_capacity(chosen.len()),
             indices: Vec::with_capacity(chosen.len()),
             epoch,
             index,
@@ -143,6 +144,7 @@ impl Shared {
             batch.texts.push(text.unwrap_or_default());
             batch.keys.push(decoded.key.clone());
             batch.labels.push(decoded.label);
+            batch.class_names.push(decoded.class_name.clone());
             batch.indices.push(sample);
         }
         Ok(batch)
@@ -192,7 +194,7 @@ impl Shared {
         if self.options.require_text && sample.texts.is_empty() {
             return fail(&"has no text, nor a class name with a caption template");
         }
-        let mut image = match decode(&sample.image) {
+        let mut image = match decode_rgb(&sample.image) {
             Ok(image) => image,
             Err(error) => return fail(&error),
         };
@@ -204,9 +206,10 @@ impl Shared {
             && side < width.min(height)
         {
             let (width, height) = shorter_side_to(width, height, side);
-            image = resize(&image, width, height);
+            image = resize(&image, width, height, Interpolation::Bicubic);
         }
-        Ok(Decoded { key: sample.key, texts: sample.texts, label: sample.label, image })
+        let Sample { key, texts, label, class_name, .. } = sample;
+        Ok(Decoded { key, texts, label, class_name, image })
     }
 }
 

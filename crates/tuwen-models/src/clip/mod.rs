@@ -12,7 +12,7 @@ pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
-use tuwen_nn::{Init, LoadReport, Linear, Parameters, Pass, Scope};
+use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope};
 use tuwen_tensor::{Param, Tensor, ops};
 
 use crate::{ModifiedResNet, VisionTransformer};

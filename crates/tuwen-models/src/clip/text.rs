@@ -54,7 +54,8 @@ impl TextTransformer {
             hidden_act: config.hidden_act,
             layer_norm_eps: config.layer_norm_eps,
         };
-        let embedding = |rows, std, name| Embedding::new(rows, width, Init::Normal(std), &embeddings.enter(name));
+        let embedding =
+            |rows, std, name| Embedding::new(rows, width, Init::Normal(std), &embeddings.enter(name));
         Self {
             token_embedding: embedding(config.vocab_size, 0.02, "token_embedding"),
             position_embedding: embedding(config.max_position_embeddings, 0.01, "position_embedding"),

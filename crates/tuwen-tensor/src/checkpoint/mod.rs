@@ -2,7 +2,7 @@
 //!
 //! A file is recognised by its content, never by its extension, mapped into memory, and treated as hostile: every
 //! length, offset, shape and stride is checked before use, and a pickle is read for its tensors while nothing in it
-//! is ever called. [`rules`] translates foreign parameter names while reading and back again on export.
+//! is ever called. [`Mapped`] translates foreign parameter names while reading and back again on export.
 
 mod directory;
 mod error;
@@ -11,7 +11,7 @@ mod globals;
 mod int8;
 mod pickle;
 mod raw;
-pub mod rules;
+mod rules;
 mod safetensors;
 mod sharded;
 #[cfg(test)]
@@ -24,7 +24,7 @@ pub use error::{CheckpointError, Problem};
 pub use file::{Checkpoint, Format, open};
 pub use int8::quantize_rows_i8;
 pub use raw::{DType, RawTensor, TensorInfo};
-//pub use rules::{Mapped, Rule};
+pub use rules::{Mapped, Rule};
 pub use write::{write_atomically, write_safetensors};
 
 /// Anything that yields tensors by name: an open checkpoint, or one seen through naming rules.
