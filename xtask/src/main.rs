@@ -11,8 +11,9 @@ const USAGE: &str = "usage: cargo xtask tidy | ci
   ci    check format, clippy, tidy and all tests; stop at the first failure";
 
 fn main() -> ExitCode {
-    // The manifest of this crate lies one folder below the root.
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // The manifest of this crate lies one folder below the root; cargo says where, also of a folder that was moved.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = &Path::new(&here).join("..");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => tidy::run(root),
