@@ -27,16 +27,15 @@ fn activate() {
 
 #[test]
 fn add() {
-    let shapes: [[&[usize]; 2]; 7] = [
+    let shapes: [[&[usize]; 2]; 6] = [
         [&[5, 3], &[5, 3]],
         [&[5, 3], &[3]],
         [&[2, 5, 3], &[5, 3]],
-        [&[2, 5, 3], &[1]],
         [&[4, 1], &[1]],
         [&[2, 3], &[]],
         [&[], &[]],
     ];
-    for [a, b] in shapes.into_iter().filter(|[a, b]| a.ends_with(b)) {
+    for [a, b] in shapes {
         let definition = |v: &[Vec<f64>]| (0..v[0].len()).map(|i| v[0][i] + v[1][i % v[1].len()]).collect();
         check(&format!("{a:?} + {b:?}"), &inputs(&[a, b]), |t| ops::add(&t[0], &t[1]), definition);
     }

@@ -1,7 +1,9 @@
 //! The tape: tensors used more than once, parts off the tape, and what may not be done twice.
 
 use tuwen_kernels::reference;
-use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Targets, Tensor, no_grad, ops};
+use tuwen_tensor::{
+    Activation, AttentionMask, AttentionShape, ConvShape, Param, Targets, Tensor, no_grad, ops,
+};
 
 use super::matrix::product;
 use super::support::{check, input, inputs};
@@ -149,4 +151,29 @@ fn a_tape_runs_once() {
 #[should_panic(expected = "starts at a scalar")]
 fn backward_needs_a_scalar() {
     ops::exp(&Tensor::full(1.0, &[2]).leaf()).backward();
+}
+
+/// What was derived from a parameter (its packed form, its leaf) ends with its value; a tape keeps the old value.
+#[test]
+fn a_parameter_changes() {
+    let x = Tensor::new(&[1.0, 2.0], &[1, 2]).leaf();
+    let param = Param::new(Tensor::new(&[3.0, 4.0], &[1, 2]), true);
+    let other_name = param.clone();
+    let before = linear(&x, &param.value());
+    let (old, version) = (param.value(), param.version());
+    param.update(|buffer| {
+        let device = old.device();
+        device.add_assign(buffer, &device.upload(&[10.0, 20.0]));
+    });
+    assert_ne!(param.version(), version);
+    assert_eq!((before.item(), linear(&x, &other_name.value()).item()), (11.0, 61.0));
+    let gradients = before.backward();
+    assert_eq!(gradients.get(&x).expect("on the tape").to_vec(), [3.0, 4.0]);
+    assert_eq!(gradients.get(&old).expect("on the tape").to_vec(), [1.0, 2.0]);
+    assert!(gradients.get(&param.value()).is_none(), "a new leaf");
+    param.set_trainable(false);
+    assert!(!other_name.is_trainable());
+    param.assign(&Tensor::full(0.5, &[1, 2]));
+    assert!(!param.value().requires_grad());
+    assert_eq!(linear(&x, &param.value()).item(), 1.5);
 }
