@@ -69,8 +69,8 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
         anyhow::Error::from(error).into()
     }
 }
