@@ -6,6 +6,7 @@
 mod case;
 mod forward;
 mod report;
+mod training;
 mod zero_shot;
 
 use std::path::Path;
@@ -23,6 +24,8 @@ enum Kind {
     Forward,
     /// A classifier made of prompts.
     ZeroShot,
+    /// A loss, its gradients and steps of the optimizer.
+    Training,
 }
 
 /// A case of a kind that is not supported yet.
@@ -41,12 +44,16 @@ pub fn verify(folder: &Path) -> Result<Report> {
     match kind(&case)? {
         Some(Kind::Forward) => forward::run(&case),
         Some(Kind::ZeroShot) => zero_shot::run(&case),
+        Some(Kind::Training) => training::run(&case),
         None => Err(Unsupported(case.name).into()),
     }
 }
 
 fn kind(case: &Case) -> Result<Option<Kind>> {
     if case.has("inputs.safetensors") && case.has("expected.safetensors") {
+        if training::fits(case)? {
+            return Ok(Some(Kind::Training));
+        }
         if zero_shot::fits(case)? {
             return Ok(Some(Kind::ZeroShot));
         }

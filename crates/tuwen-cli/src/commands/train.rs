@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
 
@@ -20,9 +19,11 @@ pub struct Train {
     resume: bool,
 }
 
-/// Runs `train`.
-pub fn run(arguments: &Train, _global: &Global, _console: &Console) -> Result<Status, Failure> {
-    let Train { recipe, resume } = arguments;
-    let verb = if *resume { "resume" } else { "begin" };
-    Err(Failure::usage(anyhow!("{}: cannot {verb} training: not supported yet", recipe.display())))
+impl Train {
+    /// Runs the verb.
+    pub fn run(&self, _console: &Console) -> Result<Status, Failure> {
+        let Self { recipe, resume } = self;
+        let verb = if *resume { "resume" } else { "begin" };
+        Err(Failure::usage(anyhow!("{}: cannot {verb} training: not supported yet", recipe.display())))
+    }
 }

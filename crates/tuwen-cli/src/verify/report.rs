@@ -86,6 +86,21 @@ impl Report {
         self.computed.push((name.to_owned(), got));
     }
 
+    /// Compares a number that is no tensor.
+    pub fn number(&mut self, name: &str, got: f64, expected: f64, tolerance: f64) {
+        let off = (got - expected).abs();
+        let max_rel = if expected.abs() > tolerance { off / expected.abs() } else { 0.0 };
+        let ok = off <= tolerance;
+        self.rows.push(Row {
+            max_abs: off,
+            max_rel,
+            ok,
+            note: None,
+            ..failed(name, Tolerance::abs(tolerance), "")
+        });
+        self.computed.push((name.to_owned(), RawTensor::from_f32(&[], &[got as f32])));
+    }
+
     /// Notes how many things of a kind differ, of which none may; `first` says which is the first.
     pub fn count(&mut self, name: &str, different: usize, first: Option<String>) {
         let row = Row {
