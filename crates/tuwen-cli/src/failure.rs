@@ -43,12 +43,12 @@ pub struct Failure {
 impl Failure {
     /// Something that the user has to ask for differently.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { status: Status::Usage, ..Self::from(error.into()) }
+        Self { status: Status::Usage, ..Self::from(error) }
     }
 
     /// A model that cannot be loaded or used.
     pub fn model(error: impl Into<anyhow::Error>) -> Self {
-        Self { status: Status::Model, ..Self::from(error.into()) }
+        Self { status: Status::Model, ..Self::from(error) }
     }
 
     /// Says what to try.
@@ -63,15 +63,9 @@ impl Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self { status: Status::SomeFailed, error, hint: None }
-    }
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        anyhow::Error::from(error).into()
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { status: Status::SomeFailed, error: error.into(), hint: None }
     }
 }
 

@@ -5,3 +5,4 @@ pub mod dataset;
 pub mod image;
 pub mod loader;
 pub mod rng;
+pub mod tokenizer;

@@ -81,6 +81,8 @@ pub struct Batch {
     pub keys: Vec<String>,
     /// The numbers of their classes.
     pub labels: Vec<Option<i64>>,
+    /// The names of their classes.
+    pub class_names: Vec<Option<String>>,
     /// Their numbers, counted through all data sets in order.
     pub indices: Vec<usize>,
     /// The pass over the data that it belongs to, from 0.

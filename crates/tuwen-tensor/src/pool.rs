@@ -22,19 +22,22 @@ pub(crate) struct HostMemory {
     len: usize,
 }
 
-/// Sizes are rounded up so that nearly equal requests share blocks: powers of two when small, else 16 KiB steps.
+/// Sizes are rounded up so that nearly equal requests share blocks: powers of two when small, else an eighth of one.
 fn size_class(len: usize) -> usize {
-    if len <= 4096 { len.max(16).next_power_of_two() } else { len.next_multiple_of(4096) }
+    match len {
+        0..=4096 => len.max(16).next_power_of_two(),
+        _ => len.next_multiple_of(len.next_power_of_two() / 16),
+    }
 }
 
 impl HostMemory {
     pub(crate) fn take(len: usize) -> Self {
         let class = size_class(len);
         let mut idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let recycled = idle.by_size.get_mut(&class).and_then(Vec::pop);
-        if recycled.is_some() {
-            idle.floats -= class;
-        }
+        // A block that is a little too large serves as well: texts of another length come with every batch.
+        let fits = |(_, blocks): (&usize, &mut Vec<AlignedBuf>)| blocks.pop();
+        let recycled = idle.by_size.range_mut(class..=class + class / 4).find_map(fits);
+        idle.floats -= recycled.as_ref().map_or(0, |block| block.len());
         drop(idle);
         Self { memory: Some(recycled.unwrap_or_else(|| AlignedBuf::zeroed(class))), len }
     }
@@ -50,8 +53,8 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        let class = size_class(self.len);
         let Some(memory) = self.memory.take() else { return };
+        let class = memory.len();
         let mut idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if idle.floats + class <= MAX_IDLE_FLOATS {
             idle.floats += class;

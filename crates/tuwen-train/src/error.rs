@@ -73,6 +73,15 @@ pub enum TrainError {
         /// What is missing.
         reason: String,
     },
+    /// A data set that cannot be opened or read.
+    #[error(transparent)]
+    Data(#[from] tuwen_data::dataset::DataError),
+    /// Captions that cannot become token ids.
+    #[error(transparent)]
+    Tokenizer(#[from] tuwen_data::tokenizer::TokenizerError),
+    /// A network that the recipe asks for and that cannot be.
+    #[error("[model]: {0}")]
+    Model(String),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

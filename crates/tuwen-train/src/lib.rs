@@ -1,17 +1,23 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
 pub mod checkpoint;
+mod contrastive;
+mod data;
 mod directory;
 mod error;
 pub mod evaluate;
+mod evaluation;
 mod export;
 mod log;
 mod objective;
 mod optimizer;
 pub mod recipe;
 mod schedule;
+pub mod setup;
 mod trainer;
 
+pub use contrastive::{ClipBatch, Contrastive};
+pub use data::ContrastiveData;
 pub use error::TrainError;
 pub use evaluate::Metrics;
 pub use log::{EvalRecord, Log, StepRecord};

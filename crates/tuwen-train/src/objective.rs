@@ -49,7 +49,7 @@ pub trait BatchSource {
     fn batches_per_epoch(&self) -> u64;
 
     /// The batches of one pass from `first` on.
-    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Self::Batch>>;
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<Self::Batch, TrainError>>>;
 
     /// Samples that could not be read so far.
     fn failures(&self) -> u64;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tuwen_data::augment::Augment;
+use tuwen_data::dataset::DatasetSpec;
 use tuwen_nn::Parameters;
 
 use crate::schedule::Decay;
@@ -24,7 +26,7 @@ pub struct Recipe {
     #[serde(default)]
     pub tokenizer: Tokenizer,
     /// What is learnt from.
-    pub data: Vec<Source>,
+    pub data: Vec<DatasetSpec>,
     /// How training images are varied.
     #[serde(default)]
     pub augment: Augment,
@@ -112,19 +114,6 @@ pub struct Tokenizer {
     pub from: Option<PathBuf>,
 }
 
-/// A data set to learn from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// The data.
-    pub path: PathBuf,
-}
-
-/// How training images are varied.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Augment {}
-
 /// Length and rhythm of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +134,10 @@ pub struct Train {
     /// Threads that read and decode images.
     #[serde(default = "default_threads")]
     pub threads: usize,
-    /// Whether a caption that occurs twice in a batch counts as right for both images.
+    /// Decoded images that are kept in memory for later epochs, in MB.
+    #[serde(default = "default_cache_megabytes")]
+    pub cache_megabytes: usize,
+    /// Whether pairs of one class, or with the same caption, count as right for each other.
     #[serde(default = "default_true")]
     pub duplicates_are_positives: bool,
 }
@@ -160,6 +152,10 @@ fn default_log_every() -> u64 {
 
 fn default_threads() -> usize {
     1
+}
+
+fn default_cache_megabytes() -> usize {
+    2048
 }
 
 fn default_true() -> bool {
@@ -433,7 +429,9 @@ impl Recipe {
             recipe.remove("output");
             recipe.remove("export");
             if let Some(train) = recipe.get_mut("train").and_then(Value::as_object_mut) {
-                train.retain(|key, _| !["log_every", "checkpoint_every", "threads"].contains(&key.as_str()));
+                train.retain(|key, _| {
+                    !["log_every", "checkpoint_every", "threads", "cache_megabytes"].contains(&key.as_str())
+                });
             }
         }
         value

@@ -34,6 +34,8 @@ pub enum Event<'a> {
         /// Steps of the whole run.
         total_steps: u64,
     },
+    /// A line on a step was logged.
+    Logged(&'a StepRecord),
     /// An evaluation was made.
     Eval(&'a EvalRecord),
     /// A checkpoint or a model was written.
@@ -59,7 +61,7 @@ pub struct Trainer<O: Objective, D> {
     optimizer: Optimizer,
     schedule: Schedule,
     data: D,
-    batches: Peekable<Box<dyn Iterator<Item = O::Batch>>>,
+    batches: Peekable<Box<dyn Iterator<Item = Result<O::Batch, TrainError>>>>,
     state: State,
     checkpoints: Checkpoints,
     log: Log,
@@ -131,6 +133,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         if last || record.step.is_multiple_of(self.recipe.train.log_every) {
             self.log.write(&record)?;
             self.pace = (Instant::now(), 0);
+            self.tell(observer, Event::Logged(&record));
         }
         self.tell(observer, Event::Step { record: &record, total_steps });
         let epoch_ended = self.batches.peek().is_none();
@@ -153,6 +156,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         let Some(batch) = self.batches.next() else {
             return Err(TrainError::NoData { failures: self.data.failures() });
         };
+        let batch = batch?;
         let lr = self.schedule.at(step);
         let losses = self.objective.losses(&batch, &Pass::train())?;
         let named: Metrics =
@@ -227,6 +231,11 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// The model and its losses.
     pub fn objective(&self) -> &O {
         &self.objective
+    }
+
+    /// Where batches come from.
+    pub fn data(&self) -> &D {
+        &self.data
     }
 
     /// Steps of the whole run and steps taken.

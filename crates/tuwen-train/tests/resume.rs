@@ -62,11 +62,11 @@ impl BatchSource for Numbers {
         5
     }
 
-    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Tensor>> {
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<Tensor, TrainError>>> {
         Box::new((first..5).map(move |batch| {
             let values: Vec<f32> =
                 (0..6).map(|i| ((epoch * 30 + batch * 6 + i) as f32 * 0.7).sin()).collect();
-            Tensor::new(&values, &[2, 3])
+            Ok(Tensor::new(&values, &[2, 3]))
         }))
     }
 

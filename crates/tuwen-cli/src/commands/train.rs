@@ -1,29 +1,143 @@
-//! `train`: a model by a recipe.
+//! `tuwen train RECIPE.toml`: contrastive pre-training by a recipe.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::anyhow;
+use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
+use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
 
-use crate::console::Console;
+use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
 
-/// Arguments of `train`.
+/// Steps over which the loss beside the progress bar is averaged.
+const SMOOTHING: f64 = 50.0;
+
+/// Train a model by a recipe.
 #[derive(Args)]
 pub struct Train {
-    /// The recipe, a TOML file
+    /// The recipe: everything that decides the run, in TOML
     #[arg(value_name = "RECIPE")]
     recipe: PathBuf,
-    /// Go on from the newest checkpoint
+    /// Go on from the newest checkpoint in the output directory
     #[arg(long)]
     resume: bool,
 }
 
 impl Train {
-    /// Runs the verb.
-    pub fn run(&self, _console: &Console) -> Result<Status, Failure> {
-        let Self { recipe, resume } = self;
-        let verb = if *resume { "resume" } else { "begin" };
-        Err(Failure::usage(anyhow!("{}: cannot {verb} training: not supported yet", recipe.display())))
+    /// Runs until the last step, or until the user interrupts; both leave a checkpoint.
+    pub fn run(&self, console: &Console) -> Result<Status, Failure> {
+        let recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
+        let output = recipe.output();
+        let start = if self.resume { Start::Resume } else { Start::Anew };
+        console.note("reading the data");
+        let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
+        let (total, done) = trainer.progress();
+        let parameters = trainer.objective().parameter_count();
+        console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
+        let stop = stop_on_interrupt()?;
+        let mut progress = console.progress(total, "steps");
+        progress.resume_at(done);
+        let mut display = Display { console, progress, loss: None, failure: None };
+        let outcome = trainer.run(&mut |event| {
+            display.show(&event);
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let Display { progress, failure, .. } = display;
+        drop(progress);
+        let outcome = outcome.map_err(explain)?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let failed = trainer.data().failed_samples();
+        for sample in &failed {
+            console.warn(sample);
+        }
+        match outcome {
+            Outcome::Finished => console.note(format!("the model is in {}", output.join("final").display())),
+            Outcome::Interrupted => {
+                console.note(format!("stopped; go on with: tuwen train {} --resume", self.recipe.display()))
+            }
+        }
+        Ok(Status::after(failed.len()))
     }
+}
+
+/// A flag that an interrupt raises; a second one ends the program at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    let handler = move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).context("cannot listen to interrupts")?;
+    Ok(stop)
+}
+
+fn explain(error: TrainError) -> Failure {
+    match error {
+        error @ TrainError::OutputInUse(_) => {
+            Failure::usage(error).hint("add --resume, or change `output` in the recipe")
+        }
+        error @ (TrainError::Recipe { .. }
+        | TrainError::RecipeChanged { .. }
+        | TrainError::UnusedGroup(_)
+        | TrainError::NothingToResume(_)
+        | TrainError::TooLittleData { .. }
+        | TrainError::Model(_)
+        | TrainError::Data(_)
+        | TrainError::Tokenizer(_)
+        | TrainError::Eval { .. }) => Failure::usage(error),
+        error @ (TrainError::Load(_) | TrainError::Checkpoint(_)) => Failure::model(error),
+        error => error.into(),
+    }
+}
+
+/// Tells of a run: one line for each evaluation, steps on the bar; with `--json` an object for each logged line.
+struct Display<'c> {
+    console: &'c Console,
+    progress: Progress<'c>,
+    /// The running mean of the loss.
+    loss: Option<f64>,
+    failure: Option<Failure>,
+}
+
+impl Display<'_> {
+    fn show(&mut self, event: &Event) {
+        let printed = match event {
+            Event::Step { record, .. } => {
+                self.step(record);
+                Ok(())
+            }
+            Event::Logged(record) if self.console.json => self.console.print(json!(record)),
+            Event::Eval(record) if self.console.json => self.console.print(json!(record)),
+            Event::Eval(record) => {
+                let metrics = table(&record.metrics);
+                self.console.print(format!("epoch {:>3}  {}  {metrics}", record.epoch, record.eval))
+            }
+            Event::Logged(_) | Event::Saved(_) => Ok(()),
+        };
+        // The run goes on though nobody reads; what was lost is said at the end.
+        if let Err(failure) = printed {
+            self.failure.get_or_insert(failure);
+        }
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        let loss = self.loss.map_or(record.loss, |loss| loss + (record.loss - loss) / SMOOTHING);
+        self.loss = Some(loss);
+        self.progress.advance(1);
+        let message =
+            format!("loss {loss:.3}  lr {:.1e}  {:.0} images/s", record.lr, record.images_per_second);
+        self.progress.message(message);
+    }
+}
+
+fn table(metrics: &Metrics) -> String {
+    metrics.iter().map(|(name, value)| format!("{name} {value:.2}")).collect::<Vec<_>>().join("  ")
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
 use crate::augment::{Normalizer, shorter_side_to};
-use crate::dataset::DataError;
+use crate::dataset::{DataError, Sample};
 use crate::image::{Interpolation, RgbImage, decode_rgb, resize};
 use crate::rng::Rng;
 
@@ -46,6 +46,7 @@ struct Decoded {
     key: String,
     texts: Vec<String>,
     label: Option<i64>,
+    class_name: Option<String>,
     image: RgbImage,
 }
 
@@ -123,6 +124,7 @@ impl Shared {
             texts: Vec::with_capacity(chosen.len()),
             keys: Vec::with_capacity(chosen.len()),
             labels: Vec::with_capacity(chosen.len()),
+            class_names: Vec::with_capacity(chosen.len()),
             indices: Vec::with_capacity(chosen.len()),
             epoch,
             index,
@@ -142,6 +144,7 @@ impl Shared {
             batch.texts.push(text.unwrap_or_default());
             batch.keys.push(decoded.key.clone());
             batch.labels.push(decoded.label);
+            batch.class_names.push(decoded.class_name.clone());
             batch.indices.push(sample);
         }
         Ok(batch)
@@ -205,7 +208,8 @@ impl Shared {
             let (width, height) = shorter_side_to(width, height, side);
             image = resize(&image, width, height, Interpolation::Bicubic);
         }
-        Ok(Decoded { key: sample.key, texts: sample.texts, label: sample.label, image })
+        let Sample { key, texts, label, class_name, .. } = sample;
+        Ok(Decoded { key, texts, label, class_name, image })
     }
 }
 

@@ -1,11 +1,13 @@
 //! Tokenizers: text to token ids and back.
 
-mod bpe;
 mod clip;
-mod clip_files;
 mod ftfy;
 mod openai_vocabulary;
+mod save;
+mod symbols;
+mod text;
 mod train;
+mod vocabulary;
 
 use std::path::PathBuf;
 
@@ -68,7 +70,9 @@ pub enum TokenizerError {
     #[error("{0}")]
     Vocabulary(#[from] VocabularyError),
     /// A text has more tokens than the context holds.
-    #[error("text {text} has {tokens} tokens, start and end token included; the context holds {context_length}")]
+    #[error(
+        "text {text} has {tokens} tokens, start and end token included; the context holds {context_length}"
+    )]
     TooLong {
         /// Its index in the batch.
         text: usize,
@@ -77,6 +81,9 @@ pub enum TokenizerError {
         /// How many fit.
         context_length: usize,
     },
+    /// More text to learn from than can be counted.
+    #[error("{0} bytes of words are too much to learn from; take a sample of at most 2^31 bytes")]
+    TooMuchText(u64),
     /// The context has no room for the start and the end token.
     #[error("a context of {0} tokens is too short: start and end token alone need 2")]
     ContextTooShort(usize),
@@ -85,13 +92,15 @@ pub enum TokenizerError {
 /// Why vocabulary and merges do not make a byte-pair tokenizer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
-    /// An id is given to no token.
-    #[error("{size} tokens need the ids 0 to {}, but none has id {missing}", size - 1)]
-    MissingId {
+    /// An id is not below the number of tokens.
+    #[error("token {token:?} has id {id}; {size} tokens need the ids 0 to {}", size - 1)]
+    IdTooLarge {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u32,
         /// Number of tokens.
         size: usize,
-        /// The first id without a token.
-        missing: usize,
     },
     /// An id is given to two tokens.
     #[error("tokens {first:?} and {second:?} both have id {id}")]
@@ -114,31 +123,32 @@ pub enum VocabularyError {
         second: u32,
     },
     /// A token that every vocabulary needs is not there.
-    #[error("token {0:?} is missing: the vocabulary needs all 256 byte symbols, with and without `</w>`, and the start and end tokens")]
+    #[error(
+        "token {0:?} is missing: the vocabulary needs all 256 byte symbols, with and without `</w>`, and the start and end tokens"
+    )]
     MissingToken(String),
     /// A merge names a token that is not in the vocabulary, or makes one.
-    #[error("merge {rank} ({left:?} with {right:?}): token {missing:?} is not in the vocabulary")]
+    #[error("merge {rank} ({merge:?}): token {missing:?} is not in the vocabulary")]
     UnknownInMerge {
         /// Position of the merge, from 0.
         rank: usize,
-        /// Left token.
-        left: String,
-        /// Right token.
-        right: String,
+        /// Left and right token with a space between them.
+        merge: String,
         /// The token that is missing.
         missing: String,
     },
     /// A pair is merged twice.
-    #[error("merge {rank} ({left:?} with {right:?}) is there a second time")]
+    #[error("merge {rank} ({merge:?}) is there a second time")]
     DuplicateMerge {
         /// Position of the second one, from 0.
         rank: usize,
-        /// Left token.
-        left: String,
-        /// Right token.
-        right: String,
+        /// Left and right token with a space between them.
+        merge: String,
     },
     /// A vocabulary of this size cannot hold the byte symbols and the start and end tokens.
     #[error("a vocabulary of {0} tokens is too small: byte symbols, start and end token need 514")]
     TooSmall(usize),
+    /// The byte-pair model does not take it.
+    #[error("{0}")]
+    Refused(String),
 }

@@ -3,58 +3,89 @@
 //! That crate gives tokens as lossy UTF-8 only, and no merges. Exact bytes are had by decoding a token between
 //! bytes that complete its cut characters; the merges follow from the order of the tokens.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use instant_clip_tokenizer::{Token, Tokenizer};
 
-use super::bpe::{Bpe, END_OF_WORD, byte_symbols, byte_tokens};
+use super::symbols::{END_OF_WORD, SYMBOLS, byte_tokens};
+use super::vocabulary::{OPENAI_SPECIAL, Vocabulary};
 
 /// Number of merges: 49,408 tokens less 512 bytes, start and end.
-const MERGES: u16 = 48_894;
-
-/// What OpenAI's and Hugging Face's vocabularies call start and end.
-pub(super) const START_OF_TEXT: &str = "<|startoftext|>";
-/// See [`START_OF_TEXT`].
-pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
+pub(super) const OPENAI_MERGES: usize = 48_894;
 
 /// The vocabulary, made on first use.
-pub(super) fn openai_vocabulary() -> Arc<Bpe> {
-    static VOCABULARY: LazyLock<Arc<Bpe>> = LazyLock::new(|| {
-        let bpe = Bpe::from_ranked_tokens(tokens(), usize::from(MERGES));
-        Arc::new(bpe.expect("a test recovers the vocabulary"))
+pub(super) fn openai_vocabulary() -> Arc<Vocabulary> {
+    static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {
+        let mut tokens = tokens();
+        let merges = merges(&tokens);
+        tokens.extend(OPENAI_SPECIAL.map(String::from));
+        Arc::new(Vocabulary::from_tokens(tokens, merges).expect("a test recovers the vocabulary"))
     });
     VOCABULARY.clone()
 }
 
+/// All tokens but start and end.
 fn tokens() -> Vec<String> {
     let source = Tokenizer::new();
-    let symbols = byte_symbols();
     let mut tokens = byte_tokens();
-    // A token of the source by its number; all numbers asked for are below the size of its vocabulary.
+    // All ids asked for are below the size of the source's vocabulary.
     let token = |id: usize| Token::from_u16(id as u16, &source);
-    // Ids of bytes that begin and that continue a character of several bytes.
-    let byte = |byte: u8| tokens.iter().position(|t| t.chars().eq([symbols[usize::from(byte)]])).and_then(token);
-    let starts = [vec![], vec![0xC3], vec![0xE3], vec![0xF3]];
-    let ends = [vec![], vec![0x80], vec![0xA0], vec![0x80, 0x80], vec![0xA0, 0x80], vec![0x80; 3], vec![0xA0, 0x80, 0x80]];
-    let encode = |bytes: &Vec<u8>| bytes.iter().filter_map(|&b| byte(b)).collect::<Vec<_>>();
-    let (start_tokens, end_tokens) = (starts.each_ref().map(encode), ends.each_ref().map(encode));
+    let byte =
+        |byte: u8| tokens.iter().position(|t| t.chars().eq([SYMBOLS[usize::from(byte)]])).and_then(token);
+    let with_tokens =
+        |bytes: &'static [u8]| (bytes, bytes.iter().filter_map(|&b| byte(b)).collect::<Vec<_>>());
+    let starts = [b"" as &[u8], b"\xC3", b"\xE3", b"\xF3"].map(with_tokens);
+    let ends = [b"" as &[u8], b"\x80", b"\xA0", b"\x80\x80", b"\xA0\x80", b"\x80\x80\x80", b"\xA0\x80\x80"];
+    let ends = ends.map(with_tokens);
 
-    let mut merged: Vec<String> = Vec::with_capacity(usize::from(MERGES));
-    for id in 512..512 + usize::from(MERGES) {
-        let whole = |start: &[Token], end: &[Token]| {
+    let merged = (512..512 + OPENAI_MERGES).map(|id| {
+        let between = |start: &[Token], end: &[Token]| {
             source.decode(start.iter().copied().chain(token(id)).chain(end.iter().copied()))
         };
-        let plain = whole(&[], &[]);
-        let exact = (0..starts.len()).flat_map(|s| (0..ends.len()).map(move |e| (s, e))).find_map(|(s, e)| {
-            let text = whole(&start_tokens[s], &end_tokens[e]);
-            let inner = starts[s].len()..text.len() - ends[e].len();
+        let combinations = starts.iter().flat_map(|start| ends.iter().map(move |end| (start, end)));
+        let exact = combinations.into_iter().find_map(|(start, end)| {
+            let text = between(&start.1, &end.1);
+            let inner = start.0.len()..text.len() - end.0.len();
             (!text.contains(char::REPLACEMENT_CHARACTER)).then(|| text.as_bytes()[inner].to_vec())
         });
-        let bytes = exact.unwrap_or(plain.into_bytes());
+        let bytes = exact.unwrap_or_else(|| between(&[], &[]).into_bytes());
         let (word, mark) = bytes.strip_suffix(b" ").map_or((&bytes[..], ""), |word| (word, END_OF_WORD));
-        merged.push(word.iter().map(|&b| symbols[usize::from(b)]).chain(mark.chars()).collect());
-    }
-    tokens.append(&mut merged);
-    tokens.extend([START_OF_TEXT, END_OF_TEXT].map(String::from));
+        word.iter().map(|&b| SYMBOLS[usize::from(b)]).chain(mark.chars()).collect()
+    });
+    let merged: Vec<String> = merged.collect();
+    tokens.extend(merged);
     tokens
+}
+
+/// The merges that made the tokens after the bytes: the parts of a token are what it is encoded to with the merges
+/// before it.
+fn merges(tokens: &[String]) -> Vec<(String, String)> {
+    let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
+    let mut merged_ids = HashMap::with_capacity(OPENAI_MERGES);
+    let mut merges = Vec::with_capacity(OPENAI_MERGES);
+    for (token, id) in tokens.iter().zip(0_u32..).skip(512) {
+        let word = token.strip_suffix(END_OF_WORD).unwrap_or(token);
+        let mut parts: Vec<u32> =
+            word.chars().filter_map(|c| ids.get(c.encode_utf8(&mut [0; 4]) as &str).copied()).collect();
+        if let Some(last) = parts.last_mut().filter(|_| word.len() < token.len()) {
+            *last += 256;
+        }
+        while parts.len() > 2
+            && let Some(&first) = parts.windows(2).filter_map(|pair| merged_ids.get(pair)).min()
+        {
+            let mut at = 0;
+            while at + 1 < parts.len() {
+                if merged_ids.get(&parts[at..at + 2]) == Some(&first) {
+                    parts.splice(at..at + 2, [first]);
+                }
+                at += 1;
+            }
+        }
+        if let [left, right] = parts[..] {
+            merged_ids.insert([left, right], id);
+            merges.push((tokens[left as usize].clone(), tokens[right as usize].clone()));
+        }
+    }
+    merges
 }

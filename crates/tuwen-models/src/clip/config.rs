@@ -124,7 +124,10 @@ fn activation_name(activation: Activation) -> &'static str {
 
 impl ClipConfig {
     /// Checks that the sizes make a network.
-    fn checked(self) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// The first size that is zero, absurd, or no multiple of what it has to be.
+    pub fn checked(self) -> Result<Self, ConfigError> {
         /// Far above any published model: a size beyond it is a damaged file, and would only exhaust the memory.
         const LARGEST: usize = 1 << 22;
         let text = &self.text;

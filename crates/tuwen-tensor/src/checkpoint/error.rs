@@ -1,5 +1,6 @@
 //! What can be wrong with a checkpoint, said with the file, the place and the expectation.
 
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 /// A failure to open, read or write a checkpoint.
@@ -24,7 +25,7 @@ pub enum CheckpointError {
         problem: Problem,
     },
     /// A tensor was asked for that is not there.
-    #[error("{}: no tensor named `{name}`", path.display())]
+    #[error("{}: no tensor named `{}`", path.display(), Name(name))]
     NoSuchTensor {
         /// The file concerned.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// A naming rule and a tensor disagree.
-    #[error("naming rule for `{name}`: {reason}")]
+    #[error("naming rule for `{}`: {}", Name(name), Reason(reason))]
     Rule {
         /// The tensor concerned.
         name: String,
@@ -55,11 +56,12 @@ pub enum CheckpointError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Content of no known kind.
-    #[error("not a checkpoint that tuwen reads: {0}")]
+    #[error("not a checkpoint that tuwen reads: {}", Reason(.0))]
     Unknown(String),
     /// A pickle names code or objects.
     #[error(
-        "refused: the pickle names `{name}`; tuwen reads tensors only and calls nothing{}",
+        "refused: the pickle names `{}`; tuwen reads tensors only and calls nothing{}",
+        Name(name),
         refusal_hint(name)
     )]
     Refused {
@@ -67,7 +69,7 @@ pub enum Problem {
         name: String,
     },
     /// A pickle that cannot be followed.
-    #[error("pickle, byte {at}: {reason}")]
+    #[error("pickle, byte {at}: {}", Reason(reason))]
     Pickle {
         /// Offset within the pickle.
         at: usize,
@@ -75,13 +77,13 @@ pub enum Problem {
         reason: String,
     },
     /// A safetensors header that does not hold.
-    #[error("safetensors header: {0}")]
+    #[error("safetensors header: {}", Reason(.0))]
     Safetensors(String),
     /// A zip archive that does not hold.
-    #[error("zip archive: {0}")]
+    #[error("zip archive: {}", Reason(.0))]
     Archive(String),
     /// A tensor whose description and data disagree.
-    #[error("tensor `{name}`: {reason}")]
+    #[error("tensor `{}`: {}", Name(name), Reason(reason))]
     Tensor {
         /// Name in the file.
         name: String,
@@ -89,8 +91,40 @@ pub enum Problem {
         reason: String,
     },
     /// A shard index that does not hold.
-    #[error("shard index: {0}")]
+    #[error("shard index: {}", Reason(.0))]
     Index(String),
+}
+
+/// A name from a file, as part of one line: no control characters, and cut where it gets long.
+pub(super) struct Name<'a>(pub &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        one_line(self.0, 100, f)
+    }
+}
+
+/// A sentence that may quote a file, treated alike.
+struct Reason<'a>(&'a str);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        one_line(self.0, 500, f)
+    }
+}
+
+fn one_line(text: &str, longest: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (count, character) in text.chars().enumerate() {
+        if count == longest {
+            return f.write_str("...");
+        }
+        if character.is_control() {
+            write!(f, "{}", character.escape_default())?
+        } else {
+            f.write_char(character)?
+        }
+    }
+    Ok(())
 }
 
 fn refusal_hint(name: &str) -> &'static str {
@@ -116,5 +150,20 @@ impl Problem {
 impl CheckpointError {
     pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_stay_within_one_line() {
+        let name = format!("a\nb\u{1b}[2J{}", "x".repeat(1_000_000));
+        let problem = Problem::tensor(&name, name.clone());
+        let message = problem.in_file(std::path::Path::new("model.pt")).to_string();
+        assert!(message.starts_with(r"model.pt: tensor `a\nb\u{1b}[2Jxx"), "{message:.100}");
+        assert!(message.lines().count() == 1 && message.len() < 700, "{}", message.len());
+        assert!(Problem::Refused { name }.to_string().len() < 250);
     }
 }

@@ -63,12 +63,13 @@ pub(super) enum Mapped {
 impl Mapped {
     #[allow(unsafe_code)]
     pub fn open(path: &Path) -> Result<Arc<Self>, CheckpointError> {
-        let file = File::open(path).map_err(CheckpointError::io(path))?;
-        let metadata = file.metadata().map_err(CheckpointError::io(path))?;
+        // Asked before opening, which would wait for the writer of a pipe.
+        let metadata = std::fs::metadata(path).map_err(CheckpointError::io(path))?;
         if !metadata.is_file() {
             return Err(Problem::Unknown("not a file".to_owned()).in_file(path));
         }
-        if metadata.len() == 0 {
+        let file = File::open(path).map_err(CheckpointError::io(path))?;
+        if file.metadata().map_err(CheckpointError::io(path))?.len() == 0 {
             return Err(Problem::Unknown("the file is empty".to_owned()).in_file(path));
         }
         // SAFETY: the map is private to this process and only read. Another program that shortens the file while it

@@ -179,17 +179,20 @@ impl<S: TensorSource> TensorSource for Mapped<S> {
             Some(View::Same(name)) => self.source.read(name),
             Some(View::Transposed(name)) => {
                 let tensor = self.source.read(name)?;
-                transpose(&tensor).ok_or_else(|| fault(format!("a matrix is expected, got {:?}", tensor.shape)))
+                transpose(&tensor)
+                    .ok_or_else(|| fault(format!("a matrix is expected, got {:?}", tensor.shape)))
             }
             Some(View::Part { name, index, count }) => {
                 let tensor = self.source.read(name)?;
                 let shape = tensor.shape.clone();
-                part(tensor, *index, *count)
-                    .ok_or_else(|| fault(format!("{shape:?} does not split into {count} along its first axis")))
+                part(tensor, *index, *count).ok_or_else(|| {
+                    fault(format!("{shape:?} does not split into {count} along its first axis"))
+                })
             }
             Some(View::Joined(names)) => {
                 let parts = names.iter().map(|name| self.source.read(name)).collect::<Result<Vec<_>, _>>()?;
-                join(&parts).ok_or_else(|| fault(format!("{} are not of one shape and type", names.join(", "))))
+                join(&parts)
+                    .ok_or_else(|| fault(format!("{} are not of one shape and type", names.join(", "))))
             }
         }
     }
@@ -274,7 +277,13 @@ mod tests {
     #[test]
     fn there_and_back_again() {
         let ours = Mapped::import(foreign(), &[RULES]);
-        let names = ["layers.0.k.weight", "layers.0.norm1.bias", "layers.0.q.weight", "projection.weight", "stranger"];
+        let names = [
+            "layers.0.k.weight",
+            "layers.0.norm1.bias",
+            "layers.0.q.weight",
+            "projection.weight",
+            "stranger",
+        ];
         assert_eq!(ours.names(), names);
         assert_eq!(ours.read("layers.0.k.weight").expect("read").to_f32(), [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
         assert_eq!(ours.read("projection.weight").expect("read").to_f32(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);

@@ -3,21 +3,97 @@
 //! Source of the format: <https://github.com/huggingface/safetensors>, README.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use super::error::Name;
 use super::file::{Blob, Contents, Format, Layout, Mapped, Stored};
 use super::{DType, Problem, TensorInfo, int8};
 
 /// Longest header the format allows.
 const MAX_HEADER: usize = 100_000_000;
 
+/// Axes of one tensor.
+const MAX_RANK: usize = 16;
+
+/// The header as it is written, nothing checked; read entry by entry, so that it costs no more than what it holds.
+#[derive(Default)]
+struct Header {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Entry>,
+}
+
 #[derive(Deserialize)]
 struct Entry {
     dtype: String,
+    #[serde(deserialize_with = "shape")]
     shape: Vec<usize>,
     data_offsets: (usize, usize),
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = Header::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                header.metadata = map.next_value().map_err(|e| {
+                    A::Error::custom(format_args!("__metadata__ must map texts to texts: {e}"))
+                })?;
+                continue;
+            }
+            let fault =
+                |e: &dyn fmt::Display| A::Error::custom(format_args!("tensor `{}`: {e}", Name(&name)));
+            let entry = map.next_value().map_err(|e| fault(&e))?;
+            if header.tensors.contains_key(&name) {
+                return Err(fault(&"named twice"));
+            }
+            header.tensors.insert(name, entry);
+        }
+        Ok(header)
+    }
+}
+
+/// A list of at most [`MAX_RANK`] sizes.
+fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    struct Shape;
+
+    impl<'de> Visitor<'de> for Shape {
+        type Value = Vec<usize>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a shape of at most {MAX_RANK} sizes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sizes: A) -> Result<Vec<usize>, A::Error> {
+            let mut shape = Vec::new();
+            while let Some(size) = sizes.next_element()? {
+                if shape.len() == MAX_RANK {
+                    return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
+                }
+                shape.push(size);
+            }
+            Ok(shape)
+        }
+    }
+
+    deserializer.deserialize_seq(Shape)
 }
 
 /// Whether a file begins like safetensors: a length, then a JSON object.
@@ -29,18 +105,11 @@ pub(super) fn open(file: &Arc<Mapped>) -> Result<Contents, Problem> {
     let bytes = (**file).as_ref();
     let (header, data_start) = split_header(bytes)?;
     let data_len = bytes.len() - data_start;
-    let mut header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
-        .map_err(|e| Problem::Safetensors(format!("not a JSON object: {e}")))?;
-    let metadata = match header.remove("__metadata__") {
-        Some(metadata) => serde_json::from_value(metadata)
-            .map_err(|e| Problem::Safetensors(format!("__metadata__ must map texts to texts: {e}")))?,
-        None => BTreeMap::new(),
-    };
+    let Header { metadata, tensors: entries } =
+        serde_json::from_slice(header).map_err(|e| Problem::Safetensors(e.to_string()))?;
     let mut tensors = BTreeMap::new();
-    let mut ranges = Vec::with_capacity(header.len());
-    for (name, entry) in header {
-        let entry: Entry =
-            serde_json::from_value(entry).map_err(|e| Problem::tensor(&name, e.to_string()))?;
+    let mut ranges = Vec::with_capacity(entries.len());
+    for (name, entry) in entries {
         let (start, end) = entry.data_offsets;
         let info = entry.info(&name)?;
         if start > end || end > data_len {
@@ -62,11 +131,11 @@ pub(super) fn open(file: &Arc<Mapped>) -> Result<Contents, Problem> {
 }
 
 impl Entry {
-    fn info(&self, name: &str) -> Result<TensorInfo, Problem> {
+    fn info(self, name: &str) -> Result<TensorInfo, Problem> {
         let dtype = DType::from_name(&self.dtype).ok_or_else(|| {
             Problem::tensor(name, format!("element type `{}` is not one that tuwen reads", self.dtype))
         })?;
-        Ok(TensorInfo { dtype, shape: self.shape.clone() })
+        Ok(TensorInfo { dtype, shape: self.shape })
     }
 }
 
@@ -143,10 +212,22 @@ mod tests {
             (one(r#"{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}"#), "`F8_E4M3`"),
             (one(r#"{"dtype":"U8","shape":[4],"data_offsets":[4,8]}"#), "belongs to no tensor"),
             (one("3"), "tensor `a`"),
-            (file("{", &[]), "not a JSON object"),
+            (file("{", &[]), "safetensors header: EOF"),
             (file(r#"{"__metadata__":{"a":1}}"#, &[]), "__metadata__"),
             (file(&"[".repeat(200), &[]), "no known kind"),
-            (file(&format!("{{\"a\":{}", "[".repeat(100_000)), &[]), "not a JSON object"),
+            (file(&format!("{{\"a\":{}", "[".repeat(100_000)), &[]), "tensor `a`: "),
+            (file(&format!("{{\"a\":{{\"b\":{}", "[".repeat(100_000)), &[]), "EOF while parsing a list"),
+            (
+                one(&format!(r#"{{"dtype":"F32","shape":[{}2],"data_offsets":[0,8]}}"#, "1,".repeat(1000))),
+                "at most 16",
+            ),
+            (
+                file(
+                    r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#,
+                    &[0; 2],
+                ),
+                "named twice",
+            ),
         ] {
             let message = try_open(&bytes).expect_err(expected);
             assert!(message.contains(expected), "{message}");

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use super::file::{Checkpoint, Format, Mapped, open_single};
 use super::{CheckpointError, Problem};
 
+/// Longest index; that of 2000 tensors has about 200 kB.
+const MAX_INDEX: usize = 1 << 24;
+
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
@@ -16,6 +19,9 @@ struct Index {
 /// Opens every shard that the index at `path` names; all lie in its directory.
 pub(super) fn open(path: &Path, index: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let fault = |reason: String| Problem::Index(reason).in_file(path);
+    if index.len() > MAX_INDEX {
+        return Err(fault(format!("{} bytes long; at most {MAX_INDEX} are read", index.len())));
+    }
     let Index { weight_map } =
         serde_json::from_slice(index).map_err(|e| fault(format!("not an object with a weight_map: {e}")))?;
     let mut shards: BTreeMap<&str, Checkpoint> = BTreeMap::new();

@@ -3,10 +3,12 @@
 //! Sources of the formats: `torch/serialization.py`, `caffe2/serialize/inline_container.cc` and
 //! `torch/csrc/jit/serialization/pickler.cpp` of the PyTorch repository.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
 use std::sync::Arc;
 
+use super::error::Name;
 use super::file::{Archive, Blob, Contents, Format, Mapped, SharedBytes, Stored, place};
 use super::pickle::{self, Node, Pickle, PickledTensor, Storage, Value};
 use super::{Problem, TensorInfo};
@@ -14,13 +16,26 @@ use super::{Problem, TensorInfo};
 /// Keys under which training programs nest the state dict.
 const WRAPPERS: [&str; 2] = ["state_dict", "model"];
 
-/// Depth of nested wrappers and of TorchScript modules, and the number of the latter.
+/// Depth of nested TorchScript modules, and the number of their attributes; a large model has some 20 000.
 const MAX_DEPTH: usize = 64;
-const MAX_MODULES: usize = 100_000;
+const MAX_ATTRIBUTES: usize = 200_000;
+
+/// Bytes of a tensor's name, or of a text beside the tensors.
 const MAX_NAME: usize = 1000;
+
+/// Texts beside the tensors; those after are left out.
+const MAX_TEXTS: usize = 1000;
+
+/// Bytes of a pickle; that of 1000 tensors with their optimizer state has about a megabyte.
+const MAX_PICKLE: usize = 1 << 28;
 
 /// No deflate stream grows by more than this.
 const MAX_INFLATION: u64 = 1032;
+
+/// What packed records may inflate to when every tensor is read once: this, and so many times the file. PyTorch packs
+/// nothing and weights hardly shrink, so this serves archives that somebody packed again and stops zip bombs.
+const INFLATED_ALWAYS: u64 = 64 << 20;
+const INFLATED_PER_BYTE: u64 = 20;
 
 /// How every stream of the old format begins: a pickle of the number 0x1950a86a20f9469cfc6c.
 const STREAM_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
@@ -33,7 +48,12 @@ pub(super) fn looks_like_stream(bytes: &[u8]) -> bool {
 pub(super) fn open_archive(file: &Arc<Mapped>) -> Result<Contents, Problem> {
     let mut records = Records::open(file)?;
     let pickle = records.blob("data.pkl")?;
+    if pickle.len() > MAX_PICKLE {
+        let reason = format!("data.pkl has {} bytes, at most {MAX_PICKLE} are read", pickle.len());
+        return Err(Problem::Archive(reason));
+    }
     if let Ok(order) = records.blob("byteorder")
+        && order.len() < 10
         && order.bytes()?.starts_with(b"big")
     {
         return Err(Problem::Archive("written on a big-endian machine".to_owned()));
@@ -47,7 +67,7 @@ pub(super) fn open_archive(file: &Arc<Mapped>) -> Result<Contents, Problem> {
             .blob(&format!("data/{}", tensor.storage.key))
             .map_err(|problem| Problem::tensor(&name, problem.to_string()))?;
         let stored = place_pickled(&name, tensor, blob)?;
-        tensors.insert(name, stored);
+        tensors.insert(name.into_owned(), stored);
     }
     Ok(Contents { format, metadata: texts(&pickle), tensors })
 }
@@ -58,6 +78,7 @@ struct Records<'f> {
     archive: Archive,
     by_name: HashMap<String, usize>,
     folder: String,
+    inflated: u64,
 }
 
 impl<'f> Records<'f> {
@@ -74,7 +95,7 @@ impl<'f> Records<'f> {
             .min_by_key(|folder| (folder.len(), *folder))
             .ok_or_else(|| Problem::Archive("no data.pkl; not written by PyTorch".to_owned()))?
             .to_owned();
-        Ok(Self { file, archive, by_name, folder })
+        Ok(Self { file, archive, by_name, folder, inflated: 0 })
     }
 
     fn contains(&self, record: &str) -> bool {
@@ -92,12 +113,17 @@ impl<'f> Records<'f> {
         }
         let stored = entry.compression() == zip::CompressionMethod::Stored;
         drop(entry);
+        let file_len = (**self.file).as_ref().len();
         if !stored {
             let len = usize::try_from(size).ok().filter(|_| size <= packed.saturating_mul(MAX_INFLATION));
             let len = len.ok_or_else(|| fault(&format_args!("{packed} bytes cannot inflate to {size}")))?;
+            self.inflated = self.inflated.saturating_add(size);
+            let limit = INFLATED_PER_BYTE.saturating_mul(file_len as u64).saturating_add(INFLATED_ALWAYS);
+            if self.inflated > limit {
+                return Err(fault(&format_args!("with it the archive inflates beyond {limit} bytes")));
+            }
             return Ok(Blob::Packed { archive: self.archive.clone(), index, len });
         }
-        let file_len = (**self.file).as_ref().len();
         let range = start.and_then(|start| Some((usize::try_from(start).ok()?, usize::try_from(size).ok()?)));
         match range {
             Some((start, len))
@@ -119,21 +145,25 @@ pub(super) fn open_stream(file: &Arc<Mapped>) -> Result<Contents, Problem> {
         at += pickle.len;
         Ok::<_, Problem>(pickle)
     };
-    let (_magic, _version, system, object, keys) = (next()?, next()?, next()?, next()?, next()?);
-    if let Some(Node::Dict(system)) = system.node(system.root)
-        && system.iter().any(|entry| matches!(entry, (Value::Str("little_endian"), Value::Bool(false))))
-    {
+    let (_magic, _version) = (next()?.len, next()?.len);
+    if is_big_endian(&next()?) {
         return Err(Problem::Unknown("written on a big-endian machine".to_owned()));
     }
+    let (object, keys) = (next()?, next()?);
     let blobs = stream_blobs(file, at, &object, &keys)?;
     let mut tensors = BTreeMap::new();
     for (name, tensor) in named_tensors(&object)? {
         let blob = blobs.get(tensor.storage.key).cloned();
         let blob = blob.ok_or_else(|| Problem::tensor(&name, "its storage is missing"))?;
         let stored = place_pickled(&name, tensor, blob)?;
-        tensors.insert(name, stored);
+        tensors.insert(name.into_owned(), stored);
     }
     Ok(Contents { format: Format::TorchStream, metadata: texts(&object), tensors })
+}
+
+fn is_big_endian(system: &Pickle<'_>) -> bool {
+    let Some(Node::Dict(entries)) = system.node(system.root) else { return false };
+    entries.iter().any(|entry| matches!(entry, (Value::Str("little_endian"), Value::Bool(false))))
 }
 
 /// The storages after the pickles, each a number of elements and the elements.
@@ -152,7 +182,7 @@ fn stream_blobs<'a>(
         .nodes
         .iter()
         .filter_map(
-            |node| if let Node::Storage(storage) = node { Some((storage.key, storage)) } else { None },
+            |node| if let Node::Storage(storage) = node { Some((storage.key, &**storage)) } else { None },
         )
         .collect();
     let mut blobs = HashMap::new();
@@ -187,13 +217,22 @@ fn place_pickled(name: &str, tensor: &PickledTensor<'_>, blob: Blob) -> Result<S
 
 type Entries<'p, 'a> = &'p [(Value<'a>, Value<'a>)];
 
+/// Tensors by name.
+type Named<'p, 'a> = BTreeMap<Cow<'a, str>, &'p PickledTensor<'a>>;
+
 /// All tensors of a state dict or of a tree of TorchScript modules, by name.
-fn named_tensors<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(String, &'p PickledTensor<'a>)>, Problem> {
+fn named_tensors<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Named<'p, 'a>, Problem> {
     if let Some(Node::Module(_)) = pickle.node(pickle.root) {
         return module_tensors(pickle);
     }
     let entries = state_dict(pickle, pickle.root, 0).ok_or_else(|| no_tensors(pickle))?;
-    Ok(tensors_among(pickle, entries).map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+    if let Some((name, _)) = tensors_among(pickle, entries).find(|(name, _)| name.len() > MAX_NAME) {
+        return Err(Problem::tensor(
+            name,
+            format!("a name of {} bytes, at most {MAX_NAME} are read", name.len()),
+        ));
+    }
+    Ok(tensors_among(pickle, entries).map(|(name, tensor)| (Cow::Borrowed(name), tensor)).collect())
 }
 
 /// The dictionary that holds tensors: under a wrapper's key, else this one.
@@ -211,7 +250,7 @@ fn tensors_among<'p, 'a>(
     entries: Entries<'p, 'a>,
 ) -> impl Iterator<Item = (&'a str, &'p PickledTensor<'a>)> {
     entries.iter().filter_map(|&(key, value)| match (key, pickle.node(value)) {
-        (Value::Str(name), Some(Node::Tensor(tensor))) => Some((name, tensor)),
+        (Value::Str(name), Some(Node::Tensor(tensor))) => Some((name, &**tensor)),
         _ => None,
     })
 }
@@ -232,21 +271,25 @@ fn no_tensors(pickle: &Pickle<'_>) -> Problem {
 }
 
 /// Walks the attributes of a TorchScript module; the path is the parameter's name.
-fn module_tensors<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(String, &'p PickledTensor<'a>)>, Problem> {
-    let mut found = Vec::new();
+fn module_tensors<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Named<'p, 'a>, Problem> {
+    let mut found = Named::new();
     let mut pending = vec![(String::new(), pickle.root, 0)];
     let mut visited = 0;
     while let Some((path, value, depth)) = pending.pop() {
-        visited += 1;
-        if visited > MAX_MODULES || depth > MAX_DEPTH || path.len() > MAX_NAME {
-            return Err(Problem::Archive(format!("modules without end at `{path:.80}`")));
-        }
+        let endless = || Problem::Archive(format!("modules without end at `{}`", Name(&path)));
         let Some(Node::Module(attributes)) = pickle.node(value) else { continue };
         let Some(Node::Dict(entries)) = pickle.node(*attributes) else { continue };
+        visited += entries.len();
+        if visited > MAX_ATTRIBUTES || depth > MAX_DEPTH {
+            return Err(endless());
+        }
         for &(key, value) in entries {
             let (Value::Str(key), Some(node)) = (key, pickle.node(value)) else { continue };
+            if path.len() + key.len() > MAX_NAME {
+                return Err(endless());
+            }
             match node {
-                Node::Tensor(tensor) => found.push((format!("{path}{key}"), tensor)),
+                Node::Tensor(tensor) => drop(found.insert(Cow::Owned(format!("{path}{key}")), &**tensor)),
                 Node::Module(_) => pending.push((format!("{path}{key}."), value, depth + 1)),
                 _ => {}
             }
@@ -258,19 +301,16 @@ fn module_tensors<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(String, &'p Pic
 /// Texts and integers at the top of a training checkpoint, such as `epoch` and `name`.
 fn texts(pickle: &Pickle<'_>) -> BTreeMap<String, String> {
     let Some(Node::Dict(entries)) = pickle.node(pickle.root) else { return BTreeMap::new() };
-    let text = |value: &Value<'_>| match value {
-        Value::Str(text) => Some((*text).to_owned()),
-        Value::Int(number) => Some(number.to_string()),
-        _ => None,
+    let pair = |&(key, value): &(Value<'_>, Value<'_>)| {
+        let Value::Str(key) = key else { return None };
+        let value = match value {
+            Value::Str(text) if text.len() <= MAX_NAME => text.to_owned(),
+            Value::Int(number) => number.to_string(),
+            _ => return None,
+        };
+        (key.len() <= MAX_NAME).then(|| (key.to_owned(), value))
     };
-    entries
-        .iter()
-        .filter_map(
-            |(key, value)| {
-                if let Value::Str(key) = key { Some(((*key).to_owned(), text(value)?)) } else { None }
-            },
-        )
-        .collect()
+    entries.iter().filter_map(pair).take(MAX_TEXTS).collect()
 }
 
 #[cfg(test)]

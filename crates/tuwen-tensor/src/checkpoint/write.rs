@@ -160,6 +160,34 @@ mod tests {
         assert_eq!(listing(directory.path()), ["model.safetensors"]);
     }
 
+    /// The reader of those who defined the format finds the same.
+    #[test]
+    fn the_official_reader_agrees() {
+        let directory = temporary();
+        let path = directory.path().join("model.safetensors");
+        let half = RawTensor { dtype: DType::BF16, shape: vec![1, 2], data: vec![1, 2, 3, 4].into() };
+        let odd = RawTensor { dtype: DType::Bool, shape: vec![3], data: vec![0, 1, 1].into() };
+        let tensors = [
+            ("odd".to_owned(), odd),
+            ("a \"name\"".to_owned(), half),
+            ("none".to_owned(), RawTensor::from_f32(&[2, 0], &[])),
+            ("x".to_owned(), RawTensor::from_f32(&[3], &[1.0, -0.0, 1e-40])),
+        ];
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        write_safetensors(&path, tensors.clone(), &metadata).expect("written");
+        let bytes = fs::read(&path).expect("read");
+        let official = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
+        assert_eq!(official.len(), tensors.len());
+        for (name, tensor) in &tensors {
+            let view = official.tensor(name).expect("there");
+            assert_eq!(
+                (view.dtype().to_string(), view.shape()),
+                (tensor.dtype.to_string(), &tensor.shape[..])
+            );
+            assert_eq!(view.data(), &tensor.data[..]);
+        }
+    }
+
     #[test]
     fn a_failure_names_the_target_and_leaves_nothing() {
         let directory = temporary();

@@ -117,7 +117,10 @@ mod tests {
             ("a&#1;&#xFFFE;&#xFDD0;&#x1FFFF;b", "ab"),
             ("&unknown; & &; &&amp;& &é; R&D", "&unknown; & &; &&& &é; R&D"),
             ("&CounterClockwiseContourIntegral;", "∳"),
-            ("&ltaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;", "<aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;"),
+            (
+                "&ltaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
+                "<aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa;",
+            ),
         ] {
             assert_eq!(unescape(escaped), plain, "{escaped:?}");
         }

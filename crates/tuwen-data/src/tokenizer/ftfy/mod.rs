@@ -58,7 +58,8 @@ fn replace_characters(text: &str) -> String {
         match c {
             'ŉ' => replaced.push_str("'n"),
             'ﬅ' => replaced.push_str("ſt"),
-            'Ĳ' | 'ĳ' | 'Ǆ'..='ǌ' | 'Ǳ'..='ǳ' | 'ﬀ'..='ﬄ' | 'ﬆ' | '\u{3000}' | '\u{FF01}'..='\u{FFEF}' => {
+            'Ĳ' | 'ĳ' | 'Ǆ'..='ǌ' | 'Ǳ'..='ǳ' | 'ﬀ'..='ﬄ' | 'ﬆ' | '\u{3000}' | '\u{FF01}'..='\u{FFEF}' =>
+            {
                 replaced.extend(std::iter::once(c).nfkc());
             }
             '\u{2BC}' | '\u{2018}'..='\u{201B}' => replaced.push('\''),

@@ -143,7 +143,8 @@ fn decode_utf8_variants(bytes: &[u8]) -> Option<String> {
     let bytes = replace_sequences(bytes, variant, |sequence, out| match *sequence {
         [_, high, middle, _, low, last] => {
             let bits = |b: u8, mask: u8, shift: u32| u32::from(b & mask) << shift;
-            let code = bits(high, 0x0F, 16) + bits(middle, 0x3F, 10) + bits(low, 0x0F, 6) + bits(last, 0x3F, 0);
+            let code =
+                bits(high, 0x0F, 16) + bits(middle, 0x3F, 10) + bits(low, 0x0F, 6) + bits(last, 0x3F, 0);
             let character = char::from_u32(0x10000 + code).unwrap_or(char::REPLACEMENT_CHARACTER);
             out.extend(character.to_string().bytes());
         }

@@ -1,0 +1,114 @@
+//! Contrastive pre-training of CLIP: the symmetric loss over a batch, zero-shot and retrieval on the way.
+
+use std::path::Path;
+
+use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
+use tuwen_nn::{Parameters, Pass, contrastive_loss, duplicate_targets};
+use tuwen_tensor::{Tensor, no_grad};
+
+use crate::data::Preparation;
+use crate::evaluate::Embeddings;
+use crate::objective::{Loss, Objective};
+use crate::recipe::{Eval, ExportType};
+use crate::{Metrics, Recipe, Settings, TrainError, evaluation, export};
+
+/// Images and texts in one pass through a tower where nothing is kept for a backward pass.
+const CHUNK: usize = 64;
+
+/// Images and the captions that belong to them.
+pub struct ClipBatch {
+    /// `[pairs, 3, size, size]`.
+    pub pixel_values: Tensor,
+    /// `[pairs, longest]`.
+    pub tokens: TokenIds,
+    /// What each pair is about: the name of its class, else its caption.
+    pub meanings: Vec<String>,
+}
+
+/// A CLIP network that learns to match images and captions.
+pub struct Contrastive {
+    clip: Clip,
+    config: ClipConfig,
+    preparation: Preparation,
+    duplicates_are_positives: bool,
+}
+
+impl Contrastive {
+    /// Trains `clip`, which was made from `config`.
+    pub fn new(clip: Clip, config: ClipConfig, preparation: Preparation, recipe: &Recipe) -> Self {
+        let duplicates_are_positives = recipe.train.duplicates_are_positives;
+        Self { clip, config, preparation, duplicates_are_positives }
+    }
+
+    /// Number of learnable values.
+    pub fn parameter_count(&self) -> usize {
+        self.clip.parameters().total()
+    }
+
+    /// How images and texts are prepared for this network.
+    pub fn preparation(&self) -> &Preparation {
+        &self.preparation
+    }
+
+    /// Unit vectors of images `[n, 3, size, size]`, given as plain values.
+    pub(crate) fn embed_images(&self, pixel_values: &[f32]) -> Embeddings {
+        let size = self.preparation.image_size;
+        let mut embeddings = Embeddings::empty(self.config.projection_dim);
+        for chunk in pixel_values.chunks(CHUNK * 3 * size * size) {
+            let pixel_values = Tensor::new(chunk, &[chunk.len() / (3 * size * size), 3, size, size]);
+            let rows = no_grad(|| self.clip.embed_image(&pixel_values, &Pass::eval()));
+            embeddings.values.extend(rows.to_vec());
+        }
+        embeddings
+    }
+
+    /// Unit vectors of texts.
+    pub(crate) fn embed_texts(&self, texts: &[String]) -> Result<Embeddings, TrainError> {
+        let mut embeddings = Embeddings::empty(self.config.projection_dim);
+        for chunk in texts.chunks(CHUNK) {
+            let tokens = self.preparation.tokens(chunk)?;
+            let rows = no_grad(|| self.clip.embed_text(&tokens, &Pass::eval()));
+            embeddings.values.extend(rows.to_vec());
+        }
+        Ok(embeddings)
+    }
+}
+
+impl Objective for Contrastive {
+    type Batch = ClipBatch;
+
+    fn parameters(&self) -> &Parameters {
+        self.clip.parameters()
+    }
+
+    fn optimizer_settings(&self, recipe: &Recipe) -> Settings {
+        recipe.optimizer_settings(matches!(self.config.vision, VisionConfig::ResNet(_)))
+    }
+
+    fn losses(&self, batch: &ClipBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
+        let targets = self.duplicates_are_positives.then(|| duplicate_targets(&batch.meanings)).flatten();
+        let image = self.clip.embed_image(&batch.pixel_values, pass);
+        let text = self.clip.embed_text(&batch.tokens, pass);
+        Ok(vec![(
+            "contrastive",
+            contrastive_loss(&image, &text, &self.clip.logit_scale(), targets.as_deref()),
+        )])
+    }
+
+    fn after_step(&self) {
+        self.clip.clamp_logit_scale();
+    }
+
+    fn gauges(&self) -> Metrics {
+        let logit_scale = no_grad(|| self.clip.logit_scale()).item();
+        Metrics::from([("logit_scale".to_owned(), f64::from(logit_scale))])
+    }
+
+    fn evaluate(&self, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
+        evaluation::run(self, recipe, eval)
+    }
+
+    fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
+        export::clip(directory, &self.config, self.clip.parameters(), &self.preparation.tokenizer, dtype)
+    }
+}

@@ -1,0 +1,126 @@
+//! Image-text pairs in batches, as contrastive training takes them.
+
+use std::sync::Arc;
+
+use tuwen_data::dataset::{self, DataError};
+use tuwen_data::loader::{Loader, LoaderOptions};
+use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
+use tuwen_models::clip::TokenIds;
+use tuwen_tensor::Tensor;
+
+use crate::contrastive::ClipBatch;
+use crate::{BatchSource, Recipe, TrainError};
+
+/// How images and texts are brought to the form that a network takes.
+#[derive(Clone)]
+pub struct Preparation {
+    /// Captions to ids.
+    pub tokenizer: Arc<ClipTokenizer>,
+    /// Most ids of a text, start and end included; longer captions are cut.
+    pub context_length: usize,
+    /// Side of the images in pixels.
+    pub image_size: usize,
+}
+
+/// The mean and standard deviation of colours that CLIP models are trained with, in parts of 255.
+pub(crate) fn colours() -> ([f32; 3], [f32; 3]) {
+    let LoaderOptions { mean, std, .. } = LoaderOptions::default();
+    (mean, std)
+}
+
+impl Preparation {
+    /// Token ids of texts, as many in a row as the longest one has: nothing after the end of a text can reach it.
+    pub fn tokens<T: AsRef<str>>(&self, texts: &[T]) -> Result<TokenIds, TrainError> {
+        let batch = self.tokenizer.encode_batch(texts, self.context_length, Overflow::Truncate)?;
+        let lengths = batch.attention_mask.chunks_exact(self.context_length.max(1));
+        let length = lengths.map(|row| row.iter().filter(|&&real| real).count()).max().unwrap_or(0);
+        let rows = batch.ids.chunks_exact(self.context_length.max(1));
+        let ids = rows.flat_map(|row| row[..length].iter().copied()).collect();
+        Ok(TokenIds { ids, length, attention_mask: None })
+    }
+}
+
+/// Batches of the recipe's data sets.
+pub struct ContrastiveData {
+    loader: Loader,
+    preparation: Preparation,
+}
+
+impl ContrastiveData {
+    /// Opens the data sets of a recipe.
+    ///
+    /// # Errors
+    /// Data that cannot be opened, or that do not fill a batch.
+    pub fn open(recipe: &Recipe, preparation: Preparation) -> Result<Self, TrainError> {
+        let mut specs = recipe.data.clone();
+        for spec in &mut specs {
+            spec.path = recipe.resolve(&spec.path);
+        }
+        let options = LoaderOptions {
+            batch_size: recipe.train.batch_size,
+            seed: recipe.seed,
+            image_size: preparation.image_size,
+            augment: recipe.augment.clone(),
+            threads: recipe.train.threads,
+            prefetch: 2 * recipe.train.threads,
+            cache_bytes: recipe.train.cache_megabytes << 20,
+            ..LoaderOptions::default()
+        };
+        let loader = Loader::open(&specs, options)?;
+        if loader.batches_per_epoch() == 0 {
+            return Err(TrainError::TooLittleData {
+                samples: loader.samples_per_epoch(),
+                batch_size: recipe.train.batch_size,
+            });
+        }
+        Ok(Self { loader, preparation })
+    }
+
+    /// What could not be read so far, in words.
+    pub fn failed_samples(&self) -> Vec<String> {
+        let failures = self.loader.failures().into_iter();
+        failures.map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
+    }
+}
+
+impl BatchSource for ContrastiveData {
+    type Batch = ClipBatch;
+
+    fn batches_per_epoch(&self) -> u64 {
+        self.loader.batches_per_epoch()
+    }
+
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<ClipBatch, TrainError>>> {
+        let preparation = self.preparation.clone();
+        Box::new(self.loader.epoch(epoch, first).map(move |batch| {
+            let batch = batch?;
+            let size = preparation.image_size;
+            let shape = [batch.texts.len(), 3, size, size];
+            let tokens = preparation.tokens(&batch.texts)?;
+            let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);
+            Ok(ClipBatch {
+                pixel_values: Tensor::new(&batch.pixel_values, &shape),
+                tokens,
+                meanings: batch.class_names.into_iter().zip(batch.texts).map(meaning).collect(),
+            })
+        }))
+    }
+
+    fn failures(&self) -> u64 {
+        self.loader.failure_count()
+    }
+}
+
+/// All captions of the recipe's data sets, from which a vocabulary may be learnt. Samples that cannot be read have
+/// none.
+pub fn captions(recipe: &Recipe) -> Result<Vec<String>, DataError> {
+    let mut captions = Vec::new();
+    for spec in &recipe.data {
+        let mut spec = spec.clone();
+        spec.path = recipe.resolve(&spec.path);
+        let dataset = dataset::open(&spec)?;
+        captions
+            .extend((0..dataset.len()).filter_map(|i| dataset.get(i).ok()).flat_map(|sample| sample.texts));
+    }
+    Ok(captions)
+}

@@ -1,0 +1,126 @@
+//! From a recipe to everything that a run consists of.
+
+use std::sync::Arc;
+
+use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
+use tuwen_models::clip::{Clip, ClipConfig, TextConfig, TextPooling, VisionConfig, presets};
+use tuwen_models::{ResNetConfig, VitConfig};
+use tuwen_nn::Scope;
+use tuwen_tensor::Activation;
+
+use crate::contrastive::Contrastive;
+use crate::data::{ContrastiveData, Preparation, captions};
+use crate::recipe::{Model, Vision};
+use crate::{Recipe, Start, TrainError, Trainer};
+
+/// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
+const TOKENIZER: &str = "tokenizer";
+/// What all published CLIPs have.
+const LAYER_NORM_EPS: f32 = 1e-5;
+/// `ln(1 / 0.07)`.
+const LOGIT_SCALE_INIT: f32 = 2.659_26;
+
+/// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from.
+pub fn contrastive(
+    recipe: Recipe,
+    start: Start,
+) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
+    let tokenizer = Arc::new(tokenizer(&recipe)?);
+    let config = config(&recipe.model, &tokenizer)?;
+    let preparation = Preparation {
+        context_length: config.text.max_position_embeddings,
+        image_size: config.vision.image_size(),
+        tokenizer,
+    };
+    let data = ContrastiveData::open(&recipe, preparation.clone())?;
+    let clip = Clip::new(&config, Scope::init(recipe.seed))?;
+    let objective = Contrastive::new(clip, config, preparation, &recipe);
+    Trainer::new(recipe, objective, data, start)
+}
+
+fn tokenizer(recipe: &Recipe) -> Result<ClipTokenizer, TrainError> {
+    if let Some(from) = &recipe.tokenizer.from {
+        return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
+    }
+    let Some(size) = recipe.tokenizer.train_vocab_size else { return Ok(ClipTokenizer::openai()) };
+    let learnt = recipe.output().join(TOKENIZER);
+    if learnt.is_dir() {
+        return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
+    }
+    let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;
+    crate::directory::replace(&learnt, |directory| Ok(tokenizer.save(directory)?))?;
+    Ok(tokenizer)
+}
+
+fn config(model: &Model, tokenizer: &ClipTokenizer) -> Result<ClipConfig, TrainError> {
+    let fail = |message: String| Err(TrainError::Model(message));
+    if let Some(name) = &model.preset {
+        let Some(config) = presets::find(name) else {
+            let known: Vec<&str> = presets::names().collect();
+            return fail(format!(
+                "no published architecture is called {name:?}; known are {}",
+                known.join(", ")
+            ));
+        };
+        let (needed, there) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if needed > there {
+            return fail(format!("the tokenizer has {needed} ids, {name} has room for {there}"));
+        }
+        return Ok(config);
+    }
+    let (Some(vision), Some(text), Some(projection_dim)) = (&model.vision, &model.text, model.projection_dim)
+    else {
+        return fail("takes a preset, or vision with text and projection_dim".into());
+    };
+    let hidden_act = Activation::QuickGelu;
+    let layer_norm_eps = LAYER_NORM_EPS;
+    let vision = match *vision {
+        Vision::Vit {
+            hidden_size,
+            intermediate_size,
+            num_hidden_layers,
+            num_attention_heads,
+            image_size,
+            patch_size,
+        } => VisionConfig::Vit(VitConfig {
+            hidden_size,
+            intermediate_size: intermediate_size.unwrap_or(4 * hidden_size),
+            num_hidden_layers,
+            num_attention_heads,
+            image_size,
+            patch_size,
+            hidden_act,
+            layer_norm_eps,
+        }),
+        Vision::ResNet { width, layers, num_attention_heads, image_size } => {
+            VisionConfig::ResNet(ResNetConfig {
+                width,
+                layers,
+                num_attention_heads: num_attention_heads.unwrap_or(width / 2),
+                image_size,
+            })
+        }
+    };
+    ClipConfig {
+        vision,
+        text: TextConfig {
+            vocab_size: tokenizer.vocab_size(),
+            hidden_size: text.hidden_size,
+            intermediate_size: text.intermediate_size.unwrap_or(4 * text.hidden_size),
+            num_hidden_layers: text.num_hidden_layers,
+            num_attention_heads: text.num_attention_heads,
+            max_position_embeddings: text.max_position_embeddings,
+            hidden_act,
+            layer_norm_eps,
+            pooling: TextPooling::FirstEos(tokenizer.end_id()),
+        },
+        projection_dim,
+        logit_scale_init_value: LOGIT_SCALE_INIT,
+        logit_bias_init_value: None,
+    }
+    .checked()
+    .map_err(|error| TrainError::Model(error.to_string()))
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask ci`: everything that has to hold before a change goes in, cheapest first.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::tidy;
+
+/// What cargo is asked for, before and after the tidy checks.
+const BEFORE: [&[&str]; 2] =
+    [&["fmt", "--check"], &["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]];
+const AFTER: [&[&str]; 1] = [&["test", "--workspace", "--release"]];
+
+/// Runs every step; an error says which one failed.
+pub fn run(root: &Path) -> Result<(), String> {
+    for arguments in BEFORE {
+        step(&title(arguments), || cargo(root, arguments))?;
+    }
+    step("tidy", || tidy::run(root))?;
+    for arguments in AFTER {
+        step(&title(arguments), || cargo(root, arguments))?;
+    }
+    eprintln!("\nall steps passed");
+    Ok(())
+}
+
+fn title(arguments: &[&str]) -> String {
+    format!("cargo {}", arguments.join(" "))
+}
+
+/// One step, with its name before and its time after.
+fn step(name: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    eprintln!("\n== {name}");
+    let start = Instant::now();
+    let result = run();
+    let word = if result.is_ok() { "passed" } else { "failed" };
+    eprintln!("== {name}: {word} after {:.1} s", start.elapsed().as_secs_f64());
+    result
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program).args(arguments).current_dir(root).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", title(arguments))),
+        Err(error) => Err(format!("{}: {error}", title(arguments))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_step_says_so() {
+        assert_eq!(step("good", || Ok(())), Ok(()));
+        assert_eq!(step("bad", || Err("why".to_owned())), Err("why".to_owned()));
+        let message = cargo(Path::new("."), &["no-such-verb"]).expect_err("unknown");
+        assert!(message.starts_with("cargo no-such-verb: "), "{message}");
+    }
+}
