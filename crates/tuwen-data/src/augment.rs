@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::DataError;
+pub use crate::image::Normalizer;
 use crate::image::{Interpolation, RgbImage, resize};
 use crate::rng::Rng;
 
@@ -13,7 +14,6 @@ mod color;
 mod geometry;
 
 use color::ColorMap;
-pub(crate) use geometry::shorter_side_to;
 use geometry::{cut, flip, translate};
 
 /// How samples are varied. The default varies nothing.
@@ -197,32 +197,6 @@ impl Augment {
             kept.extend(words.get(rng.below(words.len() as u64) as usize));
         }
         Some(kept.join(" "))
-    }
-}
-
-/// From bytes to normalised numbers: `(value / 255 - mean) / std`.
-#[derive(Clone, Debug)]
-pub struct Normalizer {
-    tables: [[f32; 256]; 3],
-}
-
-impl Normalizer {
-    /// For this mean and standard deviation of red, green and blue, in parts of 255.
-    pub fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
-        let table = |channel: usize| {
-            std::array::from_fn(|value| (value as f32 / 255.0 - mean[channel]) / std[channel])
-        };
-        Self { tables: std::array::from_fn(table) }
-    }
-
-    /// Writes the planes of the image to `output`.
-    pub fn apply(&self, image: &RgbImage, output: &mut [f32]) {
-        let planes = output.chunks_exact_mut(image.width * image.height);
-        for (channel, (plane, table)) in planes.zip(&self.tables).enumerate() {
-            for (value, pixel) in plane.iter_mut().zip(image.data.chunks_exact(3)) {
-                *value = table[usize::from(pixel[channel])];
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rectangles, crops, mirror images and shifts.
 
 use super::{Fit, RandomErasing, RandomResizedCrop};
-use crate::image::{Area, Interpolation, RgbImage, resize_area};
+use crate::image::{Area, Interpolation, RgbImage, resize_area, shortest_edge_to};
 use crate::rng::Rng;
 
 /// How often a random rectangle is drawn until one fits into the image.
@@ -58,17 +58,12 @@ impl Fit {
     pub fn apply(self, image: &RgbImage, size: usize) -> RgbImage {
         let (width, height) = match self {
             Self::Squash => (size, size),
-            Self::CenterCrop => shorter_side_to(image.width, image.height, size),
+            Self::CenterCrop => shortest_edge_to(image.width, image.height, size),
         };
         let (left, top) = ((width - size) / 2, (height - size) / 2);
         let area = Area { left, top, width: size, height: size };
         resize_area(image, width, height, area, Interpolation::Bicubic)
     }
-}
-
-/// Width and height with the shorter side of this size, the longer one cut down to a whole number as torchvision does.
-pub(crate) fn shorter_side_to(width: usize, height: usize, size: usize) -> (usize, usize) {
-    if width <= height { (size, size * height / width) } else { (size * width / height, size) }
 }
 
 /// A part of an image.

@@ -1,8 +1,25 @@
-//! Images: decoding, resizing as Pillow does, cropping.
+//! Images: decoding, resizing, cropping and normalising, to the bit as the reference programs do with Pillow.
+//!
+//! [`Picture`] is a decoded file in its own mode, [`RgbImage`] plain pixels, [`Transform`] what a checkpoint asks to be
+//! done with a picture.
 
+mod alpha;
+mod decode;
+mod error;
+mod normalizer;
+mod orientation;
+mod picture;
 mod resize;
+mod transform;
 
+pub use decode::{MAX_PIXELS, decode_rgb};
+pub use error::{Format, ImageError};
+pub use normalizer::Normalizer;
+pub use orientation::Orientation;
+pub use picture::{Mode, Picture};
 pub use resize::{Interpolation, resize, resize_area};
+pub(crate) use transform::shortest_edge_to;
+pub use transform::{Middle, OPENAI_MEAN, OPENAI_STD, Resize, Size, ToRgb, Transform};
 
 /// An 8-bit RGB image, row-major, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +40,4 @@ pub struct Area {
     pub top: usize,
     pub width: usize,
     pub height: usize,
-}
-
-/// Decodes an image file and turns it into RGB; the kind of file is read from its content.
-pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, image::ImageError> {
-    let image = image::load_from_memory(bytes)?.into_rgb8();
-    Ok(RgbImage { width: image.width() as usize, height: image.height() as usize, data: image.into_raw() })
 }

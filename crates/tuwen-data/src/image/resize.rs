@@ -1,7 +1,9 @@
-//! Resizing as Pillow does it, to the bit: two passes in fixed point, columns first, with bytes in between.
+//! Resizing as Pillow does it, to the bit: two passes in fixed point with bytes in between.
 //!
 //! Reference: Pillow `src/libImaging/Resample.c` and `Geometry.c`. A pass works on several lines at once, so that its
 //! inner loop runs over neighbouring bytes and becomes vector instructions.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,10 @@ const PRECISION: u32 = 22;
 /// Fractional bits that the lower part of a weight holds; see [`Taps`].
 const LOW_BITS: u32 = 11;
 
-/// Lines that the first pass works on at once.
+/// Lines that are resized along at once.
 const LINES: usize = 16;
 
-/// Bytes of a line that the second pass works on at once.
+/// Bytes of a line that are resized across at once.
 const COLUMNS: usize = 32;
 
 /// Resizes an image.
@@ -66,17 +68,30 @@ pub(super) fn resample<const CHANNELS: usize>(
     if interpolation == Interpolation::Nearest || from == to {
         return pick(data.as_chunks::<CHANNELS>().0, from, to, area).into_flattened();
     }
-    let rows = Taps::new(from.1, to.1, area.top..area.top + area.height, interpolation);
-    // Only the lines that the second pass reads are resized by the first.
-    let lines = if from.1 == to.1 { area.top..area.top + area.height } else { rows.source() };
-    let data = &data[lines.start * from.0 * CHANNELS..lines.end * from.0 * CHANNELS];
-    let columns = Taps::new(from.0, to.0, area.left..area.left + area.width, interpolation);
-    let narrow = if from.0 == to.0 {
-        crop_lines::<CHANNELS>(data, from.0, &area)
-    } else {
-        first_pass::<CHANNELS>(data, from.0, &columns)
+    let (across, down) = (area.left..area.left + area.width, area.top..area.top + area.height);
+    let columns = (from.0 != to.0).then(|| Taps::new(from.0, to.0, across.clone(), interpolation));
+    let rows = (from.1 != to.1).then(|| Taps::new(from.1, to.1, down.clone(), interpolation));
+    let along = |data: &[u8]| match &columns {
+        Some(columns) => resize_along::<CHANNELS>(data, from.0, columns),
+        None => crop_lines(data, from.0 * CHANNELS, across.start * CHANNELS..across.end * CHANNELS),
     };
-    if from.1 == to.1 { narrow } else { second_pass(&narrow, area.width * CHANNELS, &rows, lines.start) }
+    let Some(rows) = rows else {
+        return along(&data[down.start * from.0 * CHANNELS..down.end * from.0 * CHANNELS]);
+    };
+    if rows_first(from, to) {
+        return along(&resize_across(data, from.0 * CHANNELS, &rows, 0));
+    }
+    let lines = rows.source();
+    let narrow = along(&data[lines.start * from.0 * CHANNELS..lines.end * from.0 * CHANNELS]);
+    resize_across(&narrow, area.width * CHANNELS, &rows, lines.start)
+}
+
+/// Whether the height is changed before the width: the two orders round differently. Pillow does so since version 13
+/// where the height shrinks by more than twice what the width does.
+fn rows_first(from: (usize, usize), to: (usize, usize)) -> bool {
+    let shrink = |from: usize, to: usize| from as i64 - to as i64;
+    let (across, down) = (shrink(from.0, to.0), shrink(from.1, to.1));
+    down > 0 && down > 2 * across
 }
 
 /// The pixels nearest to those of the result.
@@ -92,7 +107,7 @@ pub(super) fn pick<T: Copy>(pixels: &[T], from: (usize, usize), to: (usize, usiz
 
 /// For each place in `wanted` of a line of length `to` the place that its middle falls on. The sum is built up step
 /// by step, as the reference does: its rounding errors decide ties.
-fn nearest(from: usize, to: usize, wanted: std::ops::Range<usize>) -> Vec<usize> {
+fn nearest(from: usize, to: usize, wanted: Range<usize>) -> Vec<usize> {
     let step = from as f64 / to as f64;
     let mut place = step * 0.5;
     let mut places = Vec::with_capacity(wanted.len());
@@ -103,6 +118,57 @@ fn nearest(from: usize, to: usize, wanted: std::ops::Range<usize>) -> Vec<usize>
         place += step;
     }
     places
+}
+
+/// Resizes 16-bit grey from the size `from` to the size `to`, of which it returns an area.
+///
+/// In floating point, and where the curve overshoots the range both bytes of a value are clipped on their own: the
+/// reference does it so.
+pub(super) fn resample_words(
+    data: &[u16],
+    from: (usize, usize),
+    to: (usize, usize),
+    area: Area,
+    interpolation: Interpolation,
+) -> Vec<u16> {
+    if interpolation == Interpolation::Nearest || from == to {
+        return pick(data, from, to, area);
+    }
+    let (across, down) = (area.left..area.left + area.width, area.top..area.top + area.height);
+    let along = |data: &[u16]| {
+        if from.0 == to.0 {
+            return crop_lines(data, from.0, across.clone());
+        }
+        let taps: Vec<_> = across.clone().map(|place| weights(from.0, to.0, place, interpolation)).collect();
+        let lines = data.chunks_exact(from.0);
+        lines
+            .flat_map(|line| taps.iter().map(|(first, weights)| weigh_words(weights, line[*first..].iter())))
+            .collect()
+    };
+    let resize_across = |data: &[u16], width: usize| -> Vec<u16> {
+        let mut output = Vec::with_capacity(width * area.height);
+        for (first, weights) in down.clone().map(|place| weights(from.1, to.1, place, interpolation)) {
+            let lines = &data[first * width..];
+            let weigh = |column| weigh_words(&weights, lines.iter().skip(column).step_by(width));
+            output.extend((0..width).map(weigh));
+        }
+        output
+    };
+    if from.1 == to.1 {
+        along(&data[down.start * from.0..down.end * from.0])
+    } else if rows_first(from, to) {
+        along(&resize_across(data, from.0))
+    } else {
+        resize_across(&along(data), area.width)
+    }
+}
+
+/// A weighted sum of 16-bit values.
+fn weigh_words<'a>(weights: &[f64], values: impl Iterator<Item = &'a u16>) -> u16 {
+    let sum: f64 = weights.iter().zip(values).map(|(weight, &value)| f64::from(value) * weight).sum();
+    let whole = (sum.abs() + 0.5).floor().copysign(sum) as i32;
+    let (high, low) = ((whole >> 8).clamp(0, 255), (whole % 256).clamp(0, 255));
+    (high << 8 | low) as u16
 }
 
 /// What an output place takes from a line: a run of places and their weights.
@@ -116,7 +182,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(from: usize, to: usize, wanted: std::ops::Range<usize>, interpolation: Interpolation) -> Self {
+    fn new(from: usize, to: usize, wanted: Range<usize>, interpolation: Interpolation) -> Self {
         let mut taps = Self { firsts: Vec::with_capacity(wanted.len() + 1), weights: Vec::new() };
         for place in wanted {
             let (first, weights) = weights(from, to, place, interpolation);
@@ -136,7 +202,7 @@ impl Taps {
     }
 
     /// All source places that are needed.
-    fn source(&self) -> std::ops::Range<usize> {
+    fn source(&self) -> Range<usize> {
         let start = self.iter().map(|(first, _)| first).min().unwrap_or(0);
         let end = self.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(0);
         start..end.max(start)
@@ -197,7 +263,7 @@ fn weigh<'a, const N: usize>(weights: &[[i16; 2]], source: impl Iterator<Item = 
 }
 
 /// Resizes along the lines.
-fn first_pass<const CHANNELS: usize>(data: &[u8], width: usize, columns: &Taps) -> Vec<u8> {
+fn resize_along<const CHANNELS: usize>(data: &[u8], width: usize, columns: &Taps) -> Vec<u8> {
     let (stride, new_stride) = (width * CHANNELS, (columns.firsts.len() - 1) * CHANNELS);
     let mut output = vec![0; data.len() / stride * new_stride];
     // Each entry holds the same byte of several lines.
@@ -219,7 +285,7 @@ fn first_pass<const CHANNELS: usize>(data: &[u8], width: usize, columns: &Taps) 
 }
 
 /// Resizes across the lines; `data` begins with line `start`.
-fn second_pass(data: &[u8], stride: usize, rows: &Taps, start: usize) -> Vec<u8> {
+fn resize_across(data: &[u8], stride: usize, rows: &Taps, start: usize) -> Vec<u8> {
     let mut output = Vec::with_capacity((rows.firsts.len() - 1) * stride);
     for (first, weights) in rows.iter() {
         let lines = &data[(first - start) * stride..(first - start + weights.len()) * stride];
@@ -237,8 +303,7 @@ fn second_pass(data: &[u8], stride: usize, rows: &Taps, start: usize) -> Vec<u8>
     output
 }
 
-/// The columns of an area, all lines.
-fn crop_lines<const CHANNELS: usize>(data: &[u8], width: usize, area: &Area) -> Vec<u8> {
-    let wanted = area.left * CHANNELS..(area.left + area.width) * CHANNELS;
-    data.chunks_exact(width * CHANNELS).flat_map(|line| &line[wanted.clone()]).copied().collect()
+/// A part of each line.
+fn crop_lines<T: Copy>(data: &[T], stride: usize, part: Range<usize>) -> Vec<T> {
+    data.chunks_exact(stride).flat_map(|line| &line[part.clone()]).copied().collect()
 }

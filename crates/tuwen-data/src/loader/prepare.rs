@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
-use crate::augment::{Normalizer, shorter_side_to};
 use crate::dataset::{DataError, Sample};
-use crate::image::{Interpolation, RgbImage, decode_rgb, resize};
+use crate::image::{Interpolation, Normalizer, RgbImage, decode_rgb, resize, shortest_edge_to};
 use crate::rng::Rng;
 
 /// So many samples in a row that cannot be used mean that a data set is no good.
@@ -205,7 +204,7 @@ impl Shared {
         if let Some(side) = self.options.cache_side
             && side < width.min(height)
         {
-            let (width, height) = shorter_side_to(width, height, side);
+            let (width, height) = shortest_edge_to(width, height, side);
             image = resize(&image, width, height, Interpolation::Bicubic);
         }
         let Sample { key, texts, label, class_name, .. } = sample;
