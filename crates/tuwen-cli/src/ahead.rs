@@ -4,16 +4,17 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::Scope;
 
 /// Results of `work` on each item, in the order of the items. Each thread is at most `depth` results ahead.
-pub fn ahead<'scope, T, R>(
+pub fn ahead<'scope, T, R, W>(
     scope: &'scope Scope<'scope, '_>,
     items: &'scope [T],
     threads: usize,
     depth: usize,
-    work: impl Fn(&T) -> R + Copy + Send + 'scope,
-) -> impl Iterator<Item = R> + use<'scope, T, R>
+    work: W,
+) -> impl Iterator<Item = R> + use<'scope, T, R, W>
 where
     T: Sync,
     R: Send + 'scope,
+    W: Fn(&T) -> R + Copy + Send + 'scope,
 {
     let threads = threads.clamp(1, items.len().max(1));
     // Thread i takes the items i, i + threads, ...: asking the threads in turn gives the order back.

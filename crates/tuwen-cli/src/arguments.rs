@@ -40,10 +40,10 @@ pub struct Global {
     pub threads: Option<u16>,
     /// Where to compute: cpu
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE", value_parser = device)]
-    pub device: (),
+    _device: Device,
     /// Arithmetic: auto or f32
     #[arg(long, global = true, default_value = "auto", value_name = "PRECISION", value_parser = precision)]
-    pub precision: (),
+    _precision: Precision,
 }
 
 /// The verbs.
@@ -65,9 +65,17 @@ pub enum Verb {
     Completions(completions::Completions),
 }
 
-fn device(name: &str) -> Result<(), String> {
+/// A device that this build computes on.
+#[derive(Clone, Copy)]
+struct Device;
+
+/// An arithmetic that this build computes in.
+#[derive(Clone, Copy)]
+struct Precision;
+
+fn device(name: &str) -> Result<Device, String> {
     match name {
-        "cpu" => Ok(()),
+        "cpu" => Ok(Device),
         _ if name == "metal" || name.split(':').next() == Some("cuda") => {
             Err(format!("this build computes on the CPU only, not on {name}"))
         }
@@ -75,10 +83,12 @@ fn device(name: &str) -> Result<(), String> {
     }
 }
 
-fn precision(name: &str) -> Result<(), String> {
+fn precision(name: &str) -> Result<Precision, String> {
     match name {
-        "auto" | "f32" => Ok(()),
-        "bf16" | "int8" | "q4" => Err(format!("{name} arithmetic is not available in this build; use auto or f32")),
+        "auto" | "f32" => Ok(Precision),
+        "bf16" | "int8" | "q4" => {
+            Err(format!("{name} arithmetic is not available in this build; use auto or f32"))
+        }
         _ => Err("precisions are auto, f32, bf16, int8 and q4; this build has f32".to_owned()),
     }
 }

@@ -1,11 +1,11 @@
 //! What the program says: results on stdout, everything else on stderr.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::failure::Failure;
 
@@ -51,10 +51,7 @@ impl Console {
         let drawn = !self.quiet && io::stderr().is_terminal();
         let bar = if drawn { self.bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
         bar.set_length(total);
-        let template = format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{per_sec}}  {{eta}} left  {{msg}}");
-        bar.set_style(
-            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
+        bar.set_style(style(noun));
         let now = Instant::now();
         Progress { console: self, bar, noun, plain: !self.quiet && !drawn, started: (now, 0), said: now }
     }
@@ -101,6 +98,16 @@ impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// A bar, counts, rate and time left.
+fn style(noun: &'static str) -> ProgressStyle {
+    let template = format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{rate}}  {{eta}} left  {{msg}}");
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = write!(out, "{:.1} {noun}/s", state.per_sec());
+    })
 }
 
 /// `120 of 500 images, 12.5 images/s, 30 s left`.

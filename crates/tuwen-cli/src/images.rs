@@ -5,7 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tuwen_data::dataset::IMAGE_SUFFIXES;
+use glob::MatchOptions;
+
+/// Endings of image files, which decide what counts as one in a folder; a file that is named is read whatever its ending.
+const IMAGE_SUFFIXES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// An image file that is to be read, or an argument that led to none.
 pub struct Input {
@@ -37,13 +40,15 @@ fn files(argument: &Path) -> Result<Vec<PathBuf>> {
     }
     match argument.to_str() {
         Some(pattern) if pattern.contains(['*', '?', '[']) => matching(pattern),
-        _ => bail!(io::Error::from(io::ErrorKind::NotFound)),
+        _ => bail!("no such file or folder"),
     }
 }
 
 fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for path in glob::glob(pattern)? {
+    // As shells do, `*` does not take hidden files.
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    for path in glob::glob_with(pattern, options)? {
         let path = path?;
         if path.is_dir() {
             files.extend(below(&path)?);
@@ -55,13 +60,18 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn non_empty(files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
-    if files.is_empty() { Err(anyhow!("no images here (looked for {})", IMAGE_SUFFIXES.join(", "))) } else { Ok(files) }
+    if files.is_empty() {
+        Err(anyhow!("no images here (looked for {})", IMAGE_SUFFIXES.join(", ")))
+    } else {
+        Ok(files)
+    }
 }
 
 /// Images in a folder and below it, sorted by path; hidden entries and linked folders are passed over.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     let context = || folder.display().to_string();
-    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).with_context(context)?;
+    let mut entries =
+        fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).with_context(context)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     let mut files = Vec::new();
     for entry in entries {
@@ -102,9 +112,12 @@ mod tests {
             fs::write(root.join(file), "").expect("written");
         }
         let some = |list: &[&str]| list.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
-        assert_eq!(names(&[root.to_owned()]), some(&["a.png", "b.JPG", "c.webp", "d.jpeg"]));
-        assert_eq!(names(&[root.join("*")]), some(&["a.png", "b.JPG", "c.webp", "d.jpeg"]));
+        assert_eq!(names(&[root.to_owned()]), some(&["a.png", "b.JPG", "d.jpeg", "c.webp"]));
+        assert_eq!(names(&[root.join("*")]), some(&["a.png", "b.JPG", "d.jpeg", "c.webp"]));
         assert_eq!(names(&[root.join("notes.txt"), root.join("a.png")]), some(&["notes.txt", "a.png"]));
-        assert_eq!(names(&[root.join("empty"), root.join("none.jpg"), root.join("*.gif")]), [None, None, None]);
+        assert_eq!(
+            names(&[root.join("empty"), root.join("none.jpg"), root.join("*.gif")]),
+            [None, None, None]
+        );
     }
 }

@@ -28,7 +28,9 @@ impl LabelOptions {
         }
         if let Some(path) = &self.labels_file {
             let text = std::fs::read_to_string(path).with_context(|| path.display().to_string());
-            given.extend(text.map_err(Failure::usage)?.trim_start_matches('\u{feff}').lines().map(str::to_owned));
+            given.extend(
+                text.map_err(Failure::usage)?.trim_start_matches('\u{feff}').lines().map(str::to_owned),
+            );
         }
         let (labels, blank, repeated) = clean(&given);
         if blank > 0 {

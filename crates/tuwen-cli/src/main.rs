@@ -1,2 +1,48 @@
 //! The command-line program `tuwen`.
-fn main() {}
+
+mod ahead;
+mod arguments;
+mod commands;
+mod console;
+mod failure;
+mod images;
+mod labels;
+mod models;
+mod pipeline;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Verb};
+use commands::{classify, completions, embed, params, text_match};
+use console::Console;
+use failure::{Failure, Status};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let console = Console::new(arguments.global.json, arguments.global.quiet);
+    match run(&arguments, &console) {
+        Ok(status) => status.into(),
+        Err(failure) if failure.is_closed_pipe() => Status::Done.into(),
+        Err(failure) => {
+            console.warn(&failure);
+            failure.status.into()
+        }
+    }
+}
+
+fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
+    let global = &arguments.global;
+    tuwen_kernels::set_threads(global.threads.map_or(0, usize::from));
+    match &arguments.verb {
+        Verb::Embed(verb) => embed::run(verb, global, console),
+        Verb::Classify(verb) => classify::run(verb, global, console),
+        Verb::Match(verb) => text_match::run(verb, global, console),
+        Verb::Params(verb) => params::run(verb, global, console),
+        Verb::Train(verb) => verb.run(console),
+        Verb::Verify(verb) => commands::verify::run(verb, console),
+        Verb::Completions(verb) => completions::run(verb, console),
+    }
+}

@@ -163,6 +163,7 @@ impl AttentionPool {
         let [batch, height, width, channels] = x.dims();
         let positions = x.reshape(&[batch, height * width, channels]);
         let mean = ops::mean_axis(&positions, 1).reshape(&[batch, 1, channels]);
+        pass.record(|| "vision.attnpool.mean_token".into(), || mean.reshape(&[batch, channels]));
         let tokens = ops::concat(&[&mean, &positions], 1);
         let tokens = ops::add(&tokens, &self.positional_embedding.value());
         pass.record(|| "vision.attnpool.tokens".into(), || tokens.clone());

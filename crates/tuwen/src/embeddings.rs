@@ -56,7 +56,8 @@ impl Embeddings {
         assert!(group > 0 && self.len().is_multiple_of(group), "{} rows in groups of {group}", self.len());
         let mut values = Vec::with_capacity(self.values.len() / group);
         for rows in self.values.chunks_exact(group * self.dim) {
-            let mean = (0..self.dim).map(|i| rows.iter().skip(i).step_by(self.dim).sum::<f32>() / group as f32);
+            let mean =
+                (0..self.dim).map(|i| rows.iter().skip(i).step_by(self.dim).sum::<f32>() / group as f32);
             values.extend(mean);
         }
         Self { values, dim: self.dim }.normalized()

@@ -1,1 +1,63 @@
-//! Vision-language models: load, embed, classify, match
+//! Vision-language models: load one, and embed, classify or match with it.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tuwen::Error> {
+//! use tuwen::{Options, Picture};
+//!
+//! let model = tuwen::load("openai/clip-vit-base-patch32", &Options::default())?;
+//! let image = Picture::open("cat.jpg".as_ref())?;
+//! for class in model.classify(&image, &["a cat", "a dog"])? {
+//!     println!("{}: {:.1} %", class.label, 100.0 * class.score);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A model is a directory, a weight file, a repository of the Hugging Face hub in a local cache, or the one inside this
+//! library ([`BUILTIN`]). What kind it is, is read from its content.
+
+mod builtin;
+mod embedder;
+mod embeddings;
+mod error;
+mod files;
+mod matcher;
+mod model;
+pub mod params;
+mod place;
+mod source;
+pub mod templates;
+
+use std::path::PathBuf;
+
+pub use embedder::{Embedder, Pixels, Texts};
+pub use embeddings::Embeddings;
+pub use error::Error;
+pub use files::ModelFiles;
+pub use matcher::{Class, Matcher};
+pub use model::Model;
+pub use source::BUILTIN;
+pub use tuwen_data::image::Picture;
+pub use tuwen_data::tokenizer::Truncated;
+
+/// How a model is found and set up.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Caches of the Hugging Face hub, best first; hub ids are looked up there. Nothing is ever fetched.
+    pub cache_dirs: Vec<PathBuf>,
+    /// Threads to compute with, for the whole process; one for each core unless set.
+    pub threads: Option<usize>,
+    /// Side of the square input in pixels, where it shall not be the model's own: positions are interpolated.
+    pub image_size: Option<usize>,
+}
+
+/// Finds, opens and loads a model.
+///
+/// # Errors
+/// There is no such model, its files cannot be read or do not fit together.
+pub fn load(model: &str, options: &Options) -> Result<Model, Error> {
+    if let Some(threads) = options.threads {
+        tuwen_kernels::set_threads(threads);
+    }
+    Model::new(ModelFiles::open(model, options)?)
+}

@@ -18,17 +18,18 @@ pub(crate) enum Source {
     BuiltIn,
 }
 
-/// Finds a model: what is on the disk under that name first, then the built-in one, then the local hub caches.
+/// Finds a model: the built-in one by its name, what is on the disk, then what is in the local hub caches.
 pub(crate) fn find(model: &str, options: &Options) -> Result<Source, Error> {
+    // First, since it is the default: a directory of this name must not change what every verb does.
+    if model == BUILTIN {
+        return Ok(Source::BuiltIn);
+    }
     let path = Path::new(model);
     if path.is_dir() {
         return Ok(Source::Directory(path.to_owned()));
     }
     if path.exists() {
         return Ok(Source::File(path.to_owned()));
-    }
-    if model == BUILTIN {
-        return Ok(Source::BuiltIn);
     }
     if let Some(id) = HubId::parse(model) {
         if let Some(snapshot) = options.cache_dirs.iter().find_map(|cache| id.snapshot(cache)) {
@@ -94,12 +95,13 @@ mod tests {
         fs::create_dir_all(repository.join("refs")).expect("created");
         fs::write(repository.join("refs/main"), "abc123\n").expect("written");
         let elsewhere = PathBuf::from("/nowhere");
-        let options =
-            Options { cache_dirs: vec![elsewhere, place.path().to_owned()], ..Options::default() };
+        let options = Options { cache_dirs: vec![elsewhere, place.path().to_owned()], ..Options::default() };
         for model in ["org/name", "org/name@abc123"] {
             assert_eq!(find(model, &options).expect("found"), Source::Directory(snapshot.clone()));
         }
-        for (model, expected) in [("org/other", "org/other"), ("org/name@v2", "/nowhere"), ("nothing", "nothing")] {
+        for (model, expected) in
+            [("org/other", "org/other"), ("org/name@v2", "/nowhere"), ("nothing", "nothing")]
+        {
             let message = find(model, &options).expect_err("not there").to_string();
             assert!(message.contains(expected), "{message}");
         }

@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn middles() {
-        let start = |middle: Middle, excess| middle.place(10 + excess, 10).start;
+        let start = |middle: Middle, excess: usize| middle.place(10 + excess, 10).start;
         assert_eq!(
             [0, 1, 2, 3, 4, 5, 7].map(|excess| start(Middle::HalfToEven, excess)),
             [0, 0, 1, 2, 2, 2, 4]

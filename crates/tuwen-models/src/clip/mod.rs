@@ -3,6 +3,7 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+pub mod positions;
 pub mod presets;
 pub mod processor;
 mod text;

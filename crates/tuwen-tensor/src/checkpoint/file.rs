@@ -52,8 +52,13 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-/// A file in memory, by mapping.
-pub(super) struct Mapped(memmap2::Mmap);
+/// The bytes of a file.
+pub(super) enum Mapped {
+    /// Mapped into memory.
+    File(memmap2::Mmap),
+    /// Part of this program.
+    Static(&'static [u8]),
+}
 
 impl Mapped {
     #[allow(unsafe_code)]
@@ -71,13 +76,16 @@ impl Mapped {
         // is open would end this one with a signal; checkpoints are replaced by renaming (as `write_safetensors`
         // does), which leaves the mapped file alone, and copying files of gigabytes instead would double the memory.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(CheckpointError::io(path))?;
-        Ok(Arc::new(Self(map)))
+        Ok(Arc::new(Self::File(map)))
     }
 }
 
 impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::File(map) => map,
+            Self::Static(bytes) => bytes,
+        }
     }
 }
 
@@ -214,6 +222,16 @@ pub fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let bytes = (*file).as_ref();
     let mut checkpoint =
         if bytes.starts_with(b"{") { sharded::open(path, bytes)? } else { open_single(path, file)? };
+    checkpoint.strip_wrappers();
+    Ok(checkpoint)
+}
+
+/// Opens a checkpoint that is part of this program; `name` is what errors call it.
+///
+/// # Errors
+/// As [`open`]; an index of shards is refused as well, since there are no files beside it.
+pub fn open_static(name: &str, bytes: &'static [u8]) -> Result<Checkpoint, CheckpointError> {
+    let mut checkpoint = open_single(Path::new(name), Arc::new(Mapped::Static(bytes)))?;
     checkpoint.strip_wrappers();
     Ok(checkpoint)
 }

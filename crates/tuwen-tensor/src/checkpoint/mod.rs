@@ -21,7 +21,7 @@ mod write;
 
 pub use directory::{open_weights_in, weight_files_in};
 pub use error::{CheckpointError, Problem};
-pub use file::{Checkpoint, Format, open};
+pub use file::{Checkpoint, Format, open, open_static};
 pub use int8::quantize_rows_i8;
 pub use raw::{DType, RawTensor, TensorInfo};
 pub use rules::{Mapped, Rule};

@@ -1,0 +1,135 @@
+//! Images and texts to vectors.
+
+use tuwen_data::image::Picture;
+use tuwen_data::tokenizer::{TokenBatch, Truncated};
+use tuwen_kernels::parallel_chunks_mut;
+use tuwen_models::clip::TokenIds;
+use tuwen_nn::Pass;
+use tuwen_tensor::Tensor;
+
+use crate::{Embeddings, Error, Model};
+
+/// Images that go through the network together: enough to keep it busy, few enough for small memories.
+const IMAGE_BATCH: usize = 32;
+/// Texts that go through the network together.
+const TEXT_BATCH: usize = 64;
+
+/// The ability to turn images and texts into vectors.
+#[derive(Clone, Copy)]
+pub struct Embedder<'m> {
+    pub(crate) model: &'m Model,
+    /// Whether vectors keep the length that the towers give them.
+    pub(crate) raw: bool,
+}
+
+/// An image as the network takes it.
+#[derive(Clone, Debug)]
+pub struct Pixels(Vec<f32>);
+
+/// Vectors of texts.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// One row for each text.
+    pub embeddings: Embeddings,
+    /// Texts of more tokens than the model takes; what was beyond was left out.
+    pub truncated: Vec<Truncated>,
+}
+
+impl Embedder<'_> {
+    /// Width of a vector.
+    pub fn dim(&self) -> usize {
+        self.model.config().projection_dim
+    }
+
+    /// Images that go through the network together in [`Embedder::pixels`].
+    pub fn batch_size(&self) -> usize {
+        IMAGE_BATCH
+    }
+
+    /// Prepares an image; worth doing on other threads than those that compute.
+    pub fn prepare(&self, image: &Picture) -> Pixels {
+        let transform = &self.model.processor.transform;
+        Pixels(transform.pixel_values(&transform.apply(image)))
+    }
+
+    /// Vectors of images.
+    pub fn images(&self, images: &[Picture]) -> Embeddings {
+        let batches = images.chunks(IMAGE_BATCH).map(|batch| {
+            let mut values = vec![0.0; batch.len() * self.pixel_count()];
+            parallel_chunks_mut(&mut values, self.pixel_count(), |i, out| {
+                out.copy_from_slice(&self.prepare(&batch[i]).0);
+            });
+            values
+        });
+        self.embed_batches(batches)
+    }
+
+    /// Vectors of prepared images.
+    pub fn pixels(&self, images: &[Pixels]) -> Embeddings {
+        let flat = |batch: &[Pixels]| batch.iter().flat_map(|pixels| pixels.0.iter().copied()).collect();
+        self.embed_batches(images.chunks(IMAGE_BATCH).map(flat))
+    }
+
+    /// Vectors of texts.
+    ///
+    /// # Errors
+    /// A model that cannot read texts.
+    pub fn texts(&self, texts: &[impl AsRef<str>]) -> Result<Texts, Error> {
+        let batch = self.model.tokenizer.encode(texts)?;
+        let rows = Rows::by_length(&batch);
+        let mut values = vec![0.0; texts.len() * self.dim()];
+        for rows in rows.0.chunks(TEXT_BATCH) {
+            let tokens = trimmed(&batch, rows);
+            let features = if self.raw {
+                self.model.clip.text_features(&tokens, &Pass::eval())
+            } else {
+                self.model.clip.embed_text(&tokens, &Pass::eval())
+            };
+            for (&(row, _), vector) in rows.iter().zip(features.to_vec().chunks_exact(self.dim())) {
+                values[row * self.dim()..][..self.dim()].copy_from_slice(vector);
+            }
+        }
+        Ok(Texts { embeddings: Embeddings::new(values, self.dim()), truncated: batch.truncated })
+    }
+
+    /// Numbers in a prepared image.
+    fn pixel_count(&self) -> usize {
+        let size = self.model.config().vision.image_size();
+        3 * size * size
+    }
+
+    fn embed_batches(&self, batches: impl Iterator<Item = Vec<f32>>) -> Embeddings {
+        let size = self.model.config().vision.image_size();
+        let embed = |values: Vec<f32>| {
+            let pixel_values = Tensor::new(&values, &[values.len() / self.pixel_count(), 3, size, size]);
+            let features = if self.raw {
+                self.model.clip.image_features(&pixel_values, &Pass::eval())
+            } else {
+                self.model.clip.embed_image(&pixel_values, &Pass::eval())
+            };
+            features.to_vec()
+        };
+        Embeddings::new(batches.flat_map(embed).collect(), self.dim())
+    }
+}
+
+/// Rows of a batch and their lengths, shortest first, so that texts of like length go together.
+struct Rows(Vec<(usize, usize)>);
+
+impl Rows {
+    fn by_length(batch: &TokenBatch) -> Self {
+        let length = |mask: &[bool]| mask.iter().filter(|&&real| real).count();
+        let masks = batch.attention_mask.chunks_exact(batch.context_length.max(1));
+        let mut rows: Vec<_> = masks.map(length).enumerate().collect();
+        rows.sort_by_key(|&(_, length)| length);
+        Self(rows)
+    }
+}
+
+/// Some rows, cut to the longest of them. What follows the end of a text cannot reach its vector, since attention is
+/// causal; that is why the rest of the padding needs no mask.
+fn trimmed(batch: &TokenBatch, rows: &[(usize, usize)]) -> TokenIds {
+    let length = rows.iter().map(|&(_, length)| length).max().unwrap_or(0);
+    let ids = rows.iter().flat_map(|&(row, _)| &batch.ids[row * batch.context_length..][..length]);
+    TokenIds { ids: ids.copied().collect(), length, attention_mask: None }
+}

@@ -1,0 +1,139 @@
+//! What can go wrong between a name and a result.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tuwen_data::image::ImageError;
+use tuwen_data::tokenizer::TokenizerError;
+use tuwen_models::clip::config::ConfigError;
+use tuwen_nn::LoadReport;
+use tuwen_tensor::checkpoint::CheckpointError;
+
+/// Why a model could not be loaded or used. Every message is one line, except [`Error::Load`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that leads nowhere.
+    #[error(
+        "no model {0:?}: no file or directory, no hub id (organisation/name), no built-in name (builtin)"
+    )]
+    NoSuchModel(String),
+    /// A hub id that no cache holds.
+    #[error("{model} is not in the local hub cache ({})", list(cache_dirs))]
+    NotInCache {
+        /// The id.
+        model: String,
+        /// Where it was looked for.
+        cache_dirs: Vec<PathBuf>,
+    },
+    /// The built-in model is not part of this build.
+    #[error("this build has no built-in model; name one with a directory, a checkpoint file or a hub id")]
+    NoBuiltIn,
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A weight file could not be opened.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Weights of another kind of model.
+    #[error("{}: these are no weights of a CLIP model (tensors are called {names})", path.display())]
+    NotClip {
+        /// The weight file.
+        path: PathBuf,
+        /// The first names in it.
+        names: String,
+    },
+    /// The configuration is missing where the weights do not tell it.
+    #[error("{}: no configuration (looked for {looked_for})", directory.display())]
+    NoConfig {
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// File names.
+        looked_for: &'static str,
+    },
+    /// A configuration cannot be used.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// Images are prepared for another size than the network takes.
+    #[error("{}: images are made {got}, the network takes {expected} x {expected} pixels", path.display())]
+    ImageSize {
+        /// The file that describes the preparation.
+        path: PathBuf,
+        /// The size that the network takes.
+        expected: usize,
+        /// The size that images are given.
+        got: String,
+    },
+    /// An image size that the network cannot be made for.
+    #[error("image size {size}: {reason}")]
+    Resize {
+        /// The size asked for.
+        size: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// A tokenizer could not be read, or a text not be encoded.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A text is to be read by a model without a tokenizer.
+    #[error("{}: no tokenizer, so no text can be read (looked for {looked_for}; the model has a vocabulary of {vocab_size}, not OpenAI's)", directory.display())]
+    NoTokenizer {
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// File names.
+        looked_for: &'static str,
+        /// Number of token ids of the model.
+        vocab_size: usize,
+    },
+    /// The tokenizer belongs to another model.
+    #[error("{}: the tokenizer {problem}", directory.display())]
+    WrongTokenizer {
+        /// Where it lies.
+        directory: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// Weights and configuration do not fit together.
+    #[error("{}: {report}", path.display())]
+    Load {
+        /// The weight file.
+        path: PathBuf,
+        /// Everything that does not fit; several lines.
+        report: LoadReport,
+    },
+    /// An image could not be decoded.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Nothing to compare with.
+    #[error("there are no {0} to compare with")]
+    Nothing(&'static str),
+    /// A prompt template without a place for the label.
+    #[error("template {0:?} has no {{}} where the label goes")]
+    Template(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn config(path: PathBuf) -> impl FnOnce(ConfigError) -> Self {
+        move |source| Self::Config { path, source }
+    }
+}
+
+fn list(directories: &[PathBuf]) -> String {
+    match directories {
+        [] => "no cache directory is known".to_owned(),
+        _ => directories.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", "),
+    }
+}

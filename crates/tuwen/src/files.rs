@@ -1,0 +1,261 @@
+//! Everything that makes a model, opened but not yet a network: configuration, weights, preparation of images, tokenizer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
+use tuwen_models::clip::weights::Layout;
+use tuwen_models::clip::{ClipConfig, ClipImageProcessor, VisionConfig};
+use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open_weights_in};
+
+use crate::place::{Embedded, Place};
+use crate::source::{self, Source};
+use crate::{Error, Options, builtin};
+
+mod tokenizer;
+mod transform;
+
+pub(crate) use tokenizer::Tokenizer;
+
+/// The files of a CLIP model, opened and checked against each other.
+pub struct ModelFiles {
+    /// What the user calls the model.
+    pub name: String,
+    /// Sizes of the network.
+    pub config: ClipConfig,
+    /// Weights under Hugging Face's names.
+    pub weights: Arc<dyn TensorSource>,
+    /// Where the weights come from.
+    pub weights_path: PathBuf,
+    /// How images are prepared.
+    pub processor: ClipImageProcessor,
+    /// What a user should know about how the files were understood.
+    pub notes: Vec<String>,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+/// Who wrote the configuration, which decides what the other files are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    HuggingFace,
+    OpenClip,
+    OpenAi,
+}
+
+/// Configuration of transformers.
+const HF_CONFIG: &str = "config.json";
+/// Configuration and preparation of open_clip.
+const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
+
+impl ModelFiles {
+    /// Finds and opens a model.
+    ///
+    /// # Errors
+    /// There is no such model, a file cannot be read or understood, or files contradict each other. Whether every
+    /// weight is there shows when the network is built.
+    pub fn open(model: &str, options: &Options) -> Result<Self, Error> {
+        let (checkpoint, place) = open_checkpoint(model, options)?;
+        Self::describe(model, checkpoint, &place, options)
+    }
+
+    fn describe(
+        model: &str,
+        checkpoint: Checkpoint,
+        place: &Place,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let weights_path = checkpoint.path().to_owned();
+        let layout = Layout::of(&checkpoint).ok_or_else(|| not_clip(&checkpoint))?;
+        let (origin, mut config) = read_config(place, layout, &checkpoint)?;
+        let mut notes = Vec::new();
+        if origin == Origin::OpenAi {
+            let file = weights_path.display();
+            notes.push(format!("{file}: no configuration: taken as OpenAI's (QuickGELU, heads of 64)"));
+        }
+        let mut weights = layout.import(checkpoint);
+        let mut processor = transform::read(place, origin, config.vision.image_size())?;
+        if let Some(size) = options.image_size.filter(|&size| size != config.vision.image_size()) {
+            check_size(&config, size)?;
+            let interpolation = match origin {
+                Origin::HuggingFace => Interpolation::Bicubic,
+                Origin::OpenClip | Origin::OpenAi => Interpolation::BicubicAntialias,
+            };
+            weights = Box::new(ResizedPositions::new(weights, &mut config, size, interpolation));
+            processor = transform::resized(processor, size);
+        }
+        let tokenizer = Tokenizer::read(place, origin, &config.text)?;
+        let weights = Arc::from(weights);
+        Ok(Self { name: model.to_owned(), config, weights, weights_path, processor, notes, tokenizer })
+    }
+}
+
+/// Opens the weights of a model, whatever is in them.
+pub(crate) fn open_checkpoint(model: &str, options: &Options) -> Result<(Checkpoint, Place), Error> {
+    Ok(match source::find(model, options)? {
+        Source::Directory(directory) => (open_weights_in(&directory)?, Place::Directory(directory)),
+        Source::File(file) => {
+            let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+            (open(&file)?, Place::Directory(beside.unwrap_or(Path::new(".")).to_owned()))
+        }
+        Source::BuiltIn => (open_embedded_weights(builtin::FILES)?, Place::BuiltIn(builtin::FILES)),
+    })
+}
+
+fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error> {
+    let (name, bytes) = files.iter().find(|(name, _)| *name == builtin::WEIGHTS).ok_or(Error::NoBuiltIn)?;
+    Ok(open_static(&format!("{}/{name}", crate::BUILTIN), bytes)?)
+}
+
+/// The configuration that belongs to weights of this layout.
+fn read_config(
+    place: &Place,
+    layout: Layout,
+    checkpoint: &Checkpoint,
+) -> Result<(Origin, ClipConfig), Error> {
+    type Found = Option<(Origin, ClipConfig)>;
+    let hugging_face = || -> Result<Found, Error> {
+        let Some(text) = place.read_text(HF_CONFIG)? else { return Ok(None) };
+        // Other programs call other files by this name.
+        let ours = layout == Layout::HuggingFace || text.contains("\"model_type\"");
+        let config = ours.then(|| ClipConfig::from_hf_json(&text)).transpose();
+        Ok(config.map_err(Error::config(place.path(HF_CONFIG)))?.map(|config| (Origin::HuggingFace, config)))
+    };
+    let open_clip = || -> Result<Found, Error> {
+        let Some(text) = place.read_text(OPEN_CLIP_CONFIG)? else { return Ok(None) };
+        let config =
+            ClipConfig::from_open_clip_json(&text).map_err(Error::config(place.path(OPEN_CLIP_CONFIG)))?;
+        Ok(Some((Origin::OpenClip, config)))
+    };
+    let found = match layout {
+        Layout::HuggingFace => hugging_face()?.map_or_else(open_clip, |found| Ok(Some(found)))?,
+        Layout::OpenClip => open_clip()?.map_or_else(hugging_face, |found| Ok(Some(found)))?,
+    };
+    match (found, layout) {
+        (Some(found), _) => Ok(found),
+        (None, Layout::OpenClip) => {
+            let config = ClipConfig::from_openai_shapes(checkpoint);
+            Ok((Origin::OpenAi, config.map_err(Error::config(checkpoint.path().to_owned()))?))
+        }
+        (None, Layout::HuggingFace) => Err(Error::NoConfig {
+            directory: place.directory().to_owned(),
+            looked_for: "config.json, open_clip_config.json",
+        }),
+    }
+}
+
+fn not_clip(checkpoint: &Checkpoint) -> Error {
+    /// Enough to recognise a model by.
+    const SHOWN: usize = 3;
+    let mut names = checkpoint.names();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let mut names =
+        if names.is_empty() { "nothing: the file holds none".to_owned() } else { names.join(", ") };
+    if more > 0 {
+        names += &format!(" and {more} more");
+    }
+    Error::NotClip { path: checkpoint.path().to_owned(), names }
+}
+
+/// Whether a network of this configuration can be made for another image size.
+fn check_size(config: &ClipConfig, size: usize) -> Result<(), Error> {
+    /// A grid of positions beyond this would only exhaust the memory.
+    const LARGEST: usize = 4096;
+    let fault = |reason: String| Err(Error::Resize { size, reason });
+    match &config.vision {
+        VisionConfig::ResNet(_) => fault("the attention pool of a ResNet has one size only".to_owned()),
+        VisionConfig::Vit(_) if size > LARGEST => fault(format!("at most {LARGEST}")),
+        VisionConfig::Vit(vit) if size < vit.patch_size || !size.is_multiple_of(vit.patch_size) => {
+            fault(format!("expected a multiple of the patch size {}", vit.patch_size))
+        }
+        VisionConfig::Vit(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tuwen_models::clip::Clip;
+    use tuwen_nn::Scope;
+    use tuwen_tensor::checkpoint::{RawTensor, write_safetensors};
+
+    use super::*;
+
+    const CONFIG: &str = r#"{"model_cfg": {"embed_dim": 8,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8, "patch_size": 8},
+        "text_cfg": {"context_length": 12, "vocab_size": 600, "width": 16, "heads": 2, "layers": 1}}}"#;
+
+    /// Writes random weights of this configuration in Hugging Face's layout.
+    fn write_weights(path: &Path, config: &ClipConfig) {
+        let clip = Clip::new(config, Scope::init(1)).expect("nothing is loaded");
+        let tensors = clip.parameters().iter().map(|entry| {
+            let value = entry.param.value();
+            (entry.name.clone(), RawTensor::from_f32(value.shape(), &value.to_vec()))
+        });
+        write_safetensors(path, tensors, &BTreeMap::new()).expect("written");
+    }
+
+    fn open_error(model: &Path) -> String {
+        let opened = ModelFiles::open(&model.to_string_lossy(), &Options::default());
+        opened.err().expect("does not open").to_string()
+    }
+
+    #[test]
+    fn files_in_memory_open_as_files_on_the_disk_do() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("model.safetensors");
+        write_weights(&path, &ClipConfig::from_open_clip_json(CONFIG).expect("read"));
+        std::fs::write(place.path().join("open_clip_config.json"), CONFIG).expect("written");
+        let on_disk = ModelFiles::open(&place.path().to_string_lossy(), &Options::default()).expect("opened");
+        let weights: &'static [u8] = std::fs::read(&path).expect("read").leak();
+        let files: &'static [Embedded] =
+            vec![("open_clip_config.json", CONFIG.as_bytes()), (builtin::WEIGHTS, weights)].leak();
+        let checkpoint = open_embedded_weights(files).expect("opened");
+        let options = Options { image_size: Some(32), ..Options::default() };
+        let in_memory =
+            ModelFiles::describe("builtin", checkpoint, &Place::BuiltIn(files), &options).expect("opened");
+        assert_eq!((on_disk.config.vision.image_size(), in_memory.config.vision.image_size()), (16, 32));
+        for name in on_disk.weights.names() {
+            let read = |files: &ModelFiles| files.weights.read(&name).expect("read").to_f32();
+            assert_eq!(
+                read(&on_disk) == read(&in_memory),
+                !name.ends_with("vision_model.embeddings.position_embedding.weight"),
+                "{name}"
+            );
+        }
+        Clip::new(&in_memory.config, Scope::load(in_memory.weights)).expect("fits");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let place = tempfile::tempdir().expect("a directory");
+        let config = ClipConfig::from_open_clip_json(CONFIG).expect("read");
+        let directory = place.path();
+        let path = directory.join("model.safetensors");
+        assert!(open_error(directory).contains("no weights here"));
+        write_weights(&path, &config);
+        assert!(open_error(&path).contains("no configuration (looked for config.json"));
+        for (name, text, expected) in [
+            ("config.json", "{}", "config.json: model_type is missing"),
+            ("config.json", r#"{"model_type": "blip"}"#, "config.json: model_type is \"blip\""),
+            ("open_clip_config.json", "[]", "open_clip_config.json: "),
+        ] {
+            std::fs::write(directory.join(name), text).expect("written");
+            assert!(open_error(directory).contains(expected), "{}", open_error(directory));
+            std::fs::remove_file(directory.join(name)).expect("removed");
+        }
+        let tensor = |name: &str| (name.to_owned(), RawTensor::from_f32(&[], &[1.0]));
+        write_safetensors(&path, ["a", "b", "c", "d"].map(tensor), &BTreeMap::new()).expect("written");
+        assert!(open_error(directory).contains("(tensors are called a, b, c and 1 more)"));
+    }
+
+    #[test]
+    fn sizes_that_make_no_network_are_refused() {
+        let config = ClipConfig::from_open_clip_json(CONFIG).expect("read");
+        for size in [0, 4, 20, usize::MAX / 8 * 8] {
+            assert!(check_size(&config, size).is_err(), "{size}");
+        }
+        check_size(&config, 24).expect("three patches");
+    }
+}

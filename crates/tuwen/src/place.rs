@@ -1,0 +1,61 @@
+//! Where the files of a model lie: a directory, or this program.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// A file inside this program.
+pub(crate) type Embedded = (&'static str, &'static [u8]);
+
+/// The files beside the weights.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    BuiltIn(&'static [Embedded]),
+}
+
+impl Place {
+    /// What errors call the place.
+    pub fn directory(&self) -> &Path {
+        match self {
+            Self::Directory(directory) => directory,
+            Self::BuiltIn(_) => Path::new(crate::BUILTIN),
+        }
+    }
+
+    /// What errors call a file of it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// A small file; `None` if it is not there.
+    pub fn read(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
+        /// Far above any configuration; vocabularies take about 4 MB.
+        const LARGEST: u64 = 256 << 20;
+        match self {
+            Self::BuiltIn(files) => {
+                Ok(files.iter().find(|(known, _)| *known == name).map(|&(_, bytes)| bytes.into()))
+            }
+            Self::Directory(directory) => {
+                let path = directory.join(name);
+                match std::fs::metadata(&path) {
+                    Ok(metadata) if metadata.is_file() && metadata.len() <= LARGEST => {
+                        Ok(Some(std::fs::read(&path).map_err(Error::io(&path))?.into()))
+                    }
+                    Ok(_) => Err(Error::io(&path)(io::Error::other("expected a small file"))),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(Error::io(&path)(error)),
+                }
+            }
+        }
+    }
+
+    /// A small text; `None` if it is not there.
+    pub fn read_text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(bytes) = self.read(name)? else { return Ok(None) };
+        let not_text = |_| Error::io(&self.path(name))(io::Error::other("not a UTF-8 text"));
+        String::from_utf8(bytes.into_owned()).map(Some).map_err(not_text)
+    }
+}
