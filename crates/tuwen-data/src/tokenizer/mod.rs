@@ -2,6 +2,7 @@
 
 mod clip;
 mod ftfy;
+mod load;
 mod openai_vocabulary;
 mod save;
 mod symbols;
@@ -111,16 +112,6 @@ pub enum VocabularyError {
         first: String,
         /// The other token.
         second: String,
-    },
-    /// A token has two ids.
-    #[error("token {token:?} has the ids {first} and {second}")]
-    DuplicateToken {
-        /// The token.
-        token: String,
-        /// One id.
-        first: u32,
-        /// The other id.
-        second: u32,
     },
     /// A token that every vocabulary needs is not there.
     #[error(

@@ -13,6 +13,9 @@ use super::{ClipTokenizer, Flavour, TokenizerError, VocabularyError};
 /// A pair of tokens is merged only if it occurs at least as often; a pair seen once tells nothing.
 const MIN_FREQUENCY: u64 = 2;
 
+/// Longer words (in bytes) are left out: they are no words, and the trainer takes quadratic time for them.
+const MAX_WORD: usize = 256;
+
 impl ClipTokenizer {
     /// Learns a byte-pair vocabulary from `texts`, cleaned and split as OpenAI does: the bytes, then the merged
     /// tokens from the most frequent on, then start and end. The same texts give the same vocabulary.
@@ -56,7 +59,9 @@ fn count_words(texts: impl Iterator<Item = impl AsRef<str>>) -> Result<HashMap<S
     let mut bytes = 0;
     for text in texts {
         split(text.as_ref(), Flavour::OpenAi, |piece| {
-            if let Piece::Word(word) = piece {
+            if let Piece::Word(word) = piece
+                && word.len() <= MAX_WORD
+            {
                 bytes += word.len() as u64;
                 *counts.entry(symbols_of(word)).or_default() += 1;
             }

@@ -55,17 +55,6 @@ impl Vocabulary {
         Ok(Self { bpe, tokens, start, end })
     }
 
-    /// A vocabulary whose ids are counted from 0 on.
-    pub fn from_tokens(tokens: Vec<String>, merges: Vec<(String, String)>) -> Result<Self, VocabularyError> {
-        let mut ids = HashMap::with_capacity(tokens.len());
-        for (token, id) in tokens.into_iter().zip(0..) {
-            if let Some(first) = ids.insert(token.clone(), id) {
-                return Err(VocabularyError::DuplicateToken { token, first, second: id });
-            }
-        }
-        Self::new(ids, merges)
-    }
-
     /// Appends the ids of `word`, which is encoded on its own.
     pub fn encode_word(&self, word: &str, ids: &mut Vec<u32>) {
         let tokens = self

@@ -34,20 +34,24 @@ fn is_clean_ascii(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\t' | b'\n') && b != b'&')
 }
 
+/// So many times are the rules applied; only text made to waste time (`&amp;amp;amp;...`) needs more than a few.
+const MAX_ROUNDS: usize = 100;
+
 /// Applies all rules again and again until nothing changes any more.
 fn fix_line(line: &str, unescape: bool) -> String {
     let mut text = line.to_owned();
-    loop {
+    for _ in 0..MAX_ROUNDS {
         let mut fixed = if unescape { html::unescape_unambiguous(&text) } else { text.clone() };
         fixed = mojibake::fix_c1_controls(&mojibake::fix_encoding(&fixed));
         fixed = replace_characters(&fixed);
         fixed = remove_terminal_escapes(&fixed).replace("\r\n", "\n");
         fixed = fixed.chars().filter_map(plain_control).nfc().collect();
         if fixed == text {
-            return fixed;
+            break;
         }
         text = fixed;
     }
+    text
 }
 
 /// Takes Latin ligatures apart, gives full-width and half-width characters their usual width and straightens
