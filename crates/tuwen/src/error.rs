@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tuwen_data::image::ImageError;
 use tuwen_data::tokenizer::TokenizerError;
 use tuwen_models::clip::config::ConfigError;
+use tuwen_models::clip::processor::ProcessorError;
 use tuwen_nn::LoadReport;
 use tuwen_tensor::checkpoint::CheckpointError;
 
@@ -62,6 +63,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: ConfigError,
+    },
+    /// A description of how images are prepared cannot be used.
+    #[error("{}: {source}", path.display())]
+    Processor {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ProcessorError,
     },
     /// Images are prepared for another size than the network takes.
     #[error("{}: images are made {got}, the network takes {expected} x {expected} pixels", path.display())]

@@ -35,9 +35,7 @@ impl Place {
         /// Far above any configuration; vocabularies take about 4 MB.
         const LARGEST: u64 = 256 << 20;
         match self {
-            Self::BuiltIn(files) => {
-                Ok(files.iter().find(|(known, _)| *known == name).map(|&(_, bytes)| bytes.into()))
-            }
+            Self::BuiltIn(_) => Ok(self.embedded(name).map(Cow::Borrowed)),
             Self::Directory(directory) => {
                 let path = directory.join(name);
                 match std::fs::metadata(&path) {
@@ -50,6 +48,18 @@ impl Place {
                 }
             }
         }
+    }
+
+    /// The bytes of a file by its path; of a directory nothing.
+    pub fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let bytes = name.and_then(|name| self.embedded(name));
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn embedded(&self, name: &str) -> Option<&'static [u8]> {
+        let Self::BuiltIn(files) = self else { return None };
+        files.iter().find(|(known, _)| *known == name).map(|&(_, bytes)| bytes)
     }
 
     /// A small text; `None` if it is not there.

@@ -30,6 +30,18 @@ impl ClipTokenizer {
     /// # Errors
     /// [`TokenizerError::NotFound`] if none is there; else a file that cannot be read or makes no CLIP tokenizer.
     pub fn from_directory(directory: &Path, flavour: Flavour) -> Result<Self, TokenizerError> {
+        Self::from_files(directory, flavour, |path| File::open(path).and_then(read_limited))
+    }
+
+    /// As [`ClipTokenizer::from_directory`], with files that `open` gives: those inside a program, for instance.
+    ///
+    /// # Errors
+    /// The same; a file is not there if `open` says so.
+    pub fn from_files(
+        directory: &Path,
+        flavour: Flavour,
+        open: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<Self, TokenizerError> {
         type Parse = fn(&[u8]) -> Parsed<Parts>;
         let files: [(&str, Parse); 4] = [
             ("tokenizer.json", parse_tokenizer),
@@ -39,10 +51,12 @@ impl ClipTokenizer {
         ];
         for (name, parse) in files {
             let path = directory.join(name);
-            let Some((ids, mut merges)) = read(&path, parse)? else { continue };
+            let Some((ids, mut merges)) = read(&path, &open, parse)? else { continue };
             if name == "vocab.json" {
                 let path = directory.join("merges.txt");
-                let Some(read) = read(&path, |bytes| parse_merges(bytes, usize::MAX))? else { continue };
+                let Some(read) = read(&path, &open, |bytes| parse_merges(bytes, usize::MAX))? else {
+                    continue;
+                };
                 merges = read;
             }
             let vocabulary = Vocabulary::new(ids, merges).map_err(|e| {
@@ -61,8 +75,12 @@ impl ClipTokenizer {
 }
 
 /// Reads and parses a file, or tells with `None` that there is none.
-fn read<T>(path: &Path, parse: impl Fn(&[u8]) -> Parsed<T>) -> Result<Option<T>, TokenizerError> {
-    let bytes = match File::open(path).and_then(read_limited) {
+fn read<T>(
+    path: &Path,
+    open: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    parse: impl Fn(&[u8]) -> Parsed<T>,
+) -> Result<Option<T>, TokenizerError> {
+    let bytes = match open(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TokenizerError::Io { path: path.to_owned(), source }),

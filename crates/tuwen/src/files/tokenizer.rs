@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour, Overflow, TokenBatch, TokenizerError};
-use tuwen_models::clip::TextConfig;
+use tuwen_models::clip::{TextConfig, TextPooling};
 
 use super::Origin;
 use crate::Error;
@@ -31,27 +31,25 @@ impl Tokenizer {
             Origin::OpenClip => Flavour::OpenClip,
             Origin::OpenAi => Flavour::OpenAi,
         };
+        let directory = place.directory();
         let read = match place {
             Place::Directory(directory) => ClipTokenizer::from_directory(directory, flavour),
-            Place::BuiltIn(_) => Err(TokenizerError::NotFound(place.directory().to_owned())),
+            Place::BuiltIn(_) => ClipTokenizer::from_files(directory, flavour, |path| place.bytes(path)),
         };
         let tokenizer = match read {
             Ok(tokenizer) => Some(tokenizer),
-            Err(TokenizerError::NotFound(_)) if config.vocab_size == OPENAI_VOCABULARY => {
-                Some(ClipTokenizer::openai())
+            Err(TokenizerError::NotFound(_)) => {
+                let openai = config.vocab_size == OPENAI_VOCABULARY;
+                openai.then(|| ClipTokenizer::openai().with_flavour(flavour))
             }
-            Err(TokenizerError::NotFound(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        if let Some(size) =
-            tokenizer.as_ref().map(ClipTokenizer::vocab_size).filter(|&size| size > config.vocab_size)
-        {
-            let problem = format!("has {size} tokens, the model only {}", config.vocab_size);
-            return Err(Error::WrongTokenizer { directory: place.directory().to_owned(), problem });
+        if let Some(problem) = tokenizer.as_ref().and_then(|tokenizer| contradiction(tokenizer, config)) {
+            return Err(Error::WrongTokenizer { directory: directory.to_owned(), problem });
         }
         Ok(Self {
             tokenizer,
-            directory: place.directory().to_owned(),
+            directory: directory.to_owned(),
             vocab_size: config.vocab_size,
             context_length: config.max_position_embeddings,
         })
@@ -65,5 +63,19 @@ impl Tokenizer {
             vocab_size: self.vocab_size,
         })?;
         Ok(tokenizer.encode_batch(texts, self.context_length, Overflow::Truncate)?)
+    }
+}
+
+/// Why a tokenizer and a model do not belong together, if they do not.
+fn contradiction(tokenizer: &ClipTokenizer, config: &TextConfig) -> Option<String> {
+    let size = tokenizer.vocab_size();
+    if size > config.vocab_size {
+        return Some(format!("has {size} tokens, the model only {}", config.vocab_size));
+    }
+    match config.pooling {
+        TextPooling::FirstEos(eos) if eos != tokenizer.end_id() => {
+            Some(format!("ends texts with id {}, the model looks for {eos}", tokenizer.end_id()))
+        }
+        TextPooling::FirstEos(_) | TextPooling::LargestId => None,
     }
 }

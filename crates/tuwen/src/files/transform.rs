@@ -1,5 +1,6 @@
 //! How images are prepared for a model.
 
+use serde_json::Value;
 use tuwen_data::image::{Resize, Size};
 use tuwen_models::clip::ClipImageProcessor;
 
@@ -12,17 +13,24 @@ const HF_PROCESSOR: &str = "preprocessor_config.json";
 
 /// Reads the preparation, or takes OpenAI's where the model does not describe one.
 pub(super) fn read(place: &Place, origin: Origin, image_size: usize) -> Result<ClipImageProcessor, Error> {
-    let file = match origin {
-        Origin::OpenAi => return Ok(ClipImageProcessor::openai(image_size)),
-        Origin::HuggingFace => HF_PROCESSOR,
-        Origin::OpenClip => OPEN_CLIP_CONFIG,
+    let (file, read) = match origin {
+        Origin::OpenAi => ("", None),
+        Origin::HuggingFace => {
+            let text = place.read_text(HF_PROCESSOR)?;
+            (HF_PROCESSOR, text.map(|text| ClipImageProcessor::from_hf_json(&text)))
+        }
+        Origin::OpenClip => {
+            let config: Value = match place.read_text(OPEN_CLIP_CONFIG)? {
+                Some(text) => serde_json::from_str(&text).unwrap_or_default(),
+                None => Value::Null,
+            };
+            let preparation = config.get("preprocess_cfg");
+            let read = |config| ClipImageProcessor::from_open_clip_json(config, image_size);
+            (OPEN_CLIP_CONFIG, preparation.map(read))
+        }
     };
-    let Some(text) = place.read_text(file)? else { return Ok(ClipImageProcessor::openai(image_size)) };
-    let read = match origin {
-        Origin::OpenClip => ClipImageProcessor::from_open_clip_json(&text),
-        _ => ClipImageProcessor::from_hf_json(&text),
-    };
-    let processor = read.map_err(Error::config(place.path(file)))?;
+    let Some(read) = read else { return Ok(ClipImageProcessor::openai(image_size)) };
+    let processor = read.map_err(|source| Error::Processor { path: place.path(file), source })?;
     let expected = Size::square(image_size);
     match processor.transform.output_size() {
         Some(size) if size == expected => Ok(processor),
