@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
 use tuwen_nn::{Parameters, Pass, contrastive_loss, duplicate_targets};
-use tuwen_tensor::{Tensor, no_grad};
+use tuwen_tensor::{Tensor, no_grad, ops};
 
 use crate::data::Preparation;
 use crate::evaluate::Embeddings;
@@ -14,6 +14,9 @@ use crate::{Metrics, Recipe, Settings, TrainError, evaluation, export};
 
 /// Images and texts in one pass through a tower where nothing is kept for a backward pass.
 const CHUNK: usize = 64;
+
+/// Texts of about equal length in one pass.
+const BUCKET: usize = 32;
 
 /// Images and the captions that belong to them.
 pub struct ClipBatch {
@@ -48,6 +51,24 @@ impl Contrastive {
     /// How images and texts are prepared for this network.
     pub fn preparation(&self) -> &Preparation {
         &self.preparation
+    }
+
+    /// Unit vectors of texts, which run through the tower beside others of about their length: captions are half as
+    /// long as the longest of a large batch.
+    fn embed_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
+        let rows: Vec<&[u32]> = tokens.ids.chunks_exact(tokens.length.max(1)).collect();
+        let lengths: Vec<usize> = rows.iter().map(|row| self.preparation.length(row)).collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| lengths[row]);
+        let mut place = vec![0; rows.len()];
+        order.iter().zip(0u32..).for_each(|(&row, at)| place[row] = at);
+        let groups = order.chunks(BUCKET).map(|group| {
+            let length = group.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+            let ids = group.iter().flat_map(|&row| rows[row][..length].iter().copied()).collect();
+            self.clip.embed_text(&TokenIds { ids, length, attention_mask: None }, pass)
+        });
+        let groups: Vec<Tensor> = groups.collect();
+        ops::gather_rows(&ops::concat(&groups.iter().collect::<Vec<_>>(), 0), &place)
     }
 
     /// Unit vectors of images `[n, 3, size, size]`, given as plain values.
@@ -88,7 +109,7 @@ impl Objective for Contrastive {
     fn losses(&self, batch: &ClipBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
         let targets = self.duplicates_are_positives.then(|| duplicate_targets(&batch.meanings)).flatten();
         let image = self.clip.embed_image(&batch.pixel_values, pass);
-        let text = self.clip.embed_text(&batch.tokens, pass);
+        let text = self.embed_by_length(&batch.tokens, pass);
         Ok(vec![(
             "contrastive",
             contrastive_loss(&image, &text, &self.clip.logit_scale(), targets.as_deref()),

@@ -38,6 +38,11 @@ impl Preparation {
         let ids = rows.flat_map(|row| row[..length].iter().copied()).collect();
         Ok(TokenIds { ids, length, attention_mask: None })
     }
+
+    /// Ids of a row up to its end token, which is included.
+    pub(crate) fn length(&self, row: &[u32]) -> usize {
+        row.iter().position(|&id| id == self.tokenizer.end_id()).map_or(row.len(), |end| end + 1)
+    }
 }
 
 /// Batches of the recipe's data sets.

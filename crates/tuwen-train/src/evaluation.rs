@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tuwen_data::augment::{Augment, Normalizer};
+use tuwen_data::augment::Augment;
 use tuwen_data::dataset::{self, DatasetSpec, Sample};
-use tuwen_data::image::decode_rgb;
+use tuwen_data::image::{Normalizer, decode_rgb};
 use tuwen_data::rng::Rng;
 
 use crate::contrastive::Contrastive;

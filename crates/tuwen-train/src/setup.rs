@@ -28,7 +28,7 @@ pub fn contrastive(
     recipe: Recipe,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
-    let tokenizer = Arc::new(tokenizer(&recipe)?);
+    let tokenizer = Arc::new(tokenizer(&recipe, start)?);
     let config = config(&recipe.model, &tokenizer)?;
     let preparation = Preparation {
         context_length: config.text.max_position_embeddings,
@@ -41,13 +41,13 @@ pub fn contrastive(
     Trainer::new(recipe, objective, data, start)
 }
 
-fn tokenizer(recipe: &Recipe) -> Result<ClipTokenizer, TrainError> {
+fn tokenizer(recipe: &Recipe, start: Start) -> Result<ClipTokenizer, TrainError> {
     if let Some(from) = &recipe.tokenizer.from {
         return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
     }
     let Some(size) = recipe.tokenizer.train_vocab_size else { return Ok(ClipTokenizer::openai()) };
     let learnt = recipe.output().join(TOKENIZER);
-    if learnt.is_dir() {
+    if start != Start::Anew && learnt.is_dir() {
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
     }
     let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;

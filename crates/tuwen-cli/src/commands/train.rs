@@ -32,12 +32,18 @@ impl Train {
     pub fn run(&self, console: &Console) -> Result<Status, Failure> {
         let recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
         let output = recipe.output();
-        let start = if self.resume { Start::Resume } else { Start::Anew };
+        // A run that was killed before its first checkpoint goes on from the first step.
+        let start = if self.resume { Start::ResumeIfPossible } else { Start::Anew };
         console.note("reading the data");
         let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
         console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
+        match (self.resume, done) {
+            (true, 0) => console.note("no checkpoint yet: from the first step"),
+            (true, _) => console.note(format!("from step {done} on")),
+            (false, _) => {}
+        }
         let stop = stop_on_interrupt()?;
         let mut progress = console.progress(total, "steps");
         progress.resume_at(done);
