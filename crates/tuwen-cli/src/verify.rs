@@ -5,7 +5,9 @@
 
 mod case;
 mod forward;
+mod preparation;
 mod report;
+mod tokenization;
 mod training;
 mod zero_shot;
 
@@ -24,6 +26,10 @@ enum Kind {
     Forward,
     /// A classifier made of prompts.
     ZeroShot,
+    /// Images to numbers.
+    Preparation,
+    /// Texts to ids.
+    Tokenization,
     /// A loss, its gradients and steps of the optimizer.
     Training,
 }
@@ -44,21 +50,24 @@ pub fn verify(folder: &Path) -> Result<Report> {
     match kind(&case)? {
         Some(Kind::Forward) => forward::run(&case),
         Some(Kind::ZeroShot) => zero_shot::run(&case),
+        Some(Kind::Preparation) => preparation::run(&case),
+        Some(Kind::Tokenization) => tokenization::run(&case),
         Some(Kind::Training) => training::run(&case),
         None => Err(Unsupported(case.name).into()),
     }
 }
 
 fn kind(case: &Case) -> Result<Option<Kind>> {
-    if case.has("inputs.safetensors") && case.has("expected.safetensors") {
-        if training::fits(case)? {
-            return Ok(Some(Kind::Training));
-        }
-        if zero_shot::fits(case)? {
-            return Ok(Some(Kind::ZeroShot));
-        }
-        if forward::fits(case)? {
-            return Ok(Some(Kind::Forward));
+    type Fits = fn(&Case) -> Result<bool>;
+    let without_network: [(Kind, Fits); 2] =
+        [(Kind::Tokenization, tokenization::fits), (Kind::Preparation, preparation::fits)];
+    let with_network: [(Kind, Fits); 3] =
+        [(Kind::Training, training::fits), (Kind::ZeroShot, zero_shot::fits), (Kind::Forward, forward::fits)];
+    let has_tensors = case.has("inputs.safetensors") && case.has("expected.safetensors");
+    let with_network = with_network.into_iter().filter(|_| has_tensors);
+    for (kind, fits) in without_network.into_iter().chain(with_network) {
+        if fits(case)? {
+            return Ok(Some(kind));
         }
     }
     Ok(None)

@@ -3,14 +3,15 @@
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use tuwen::{Embeddings, ModelFiles, Options, templates};
-use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
+use tuwen_data::tokenizer::{ClipTokenizer, Flavour, Overflow};
 use tuwen_models::clip::{Clip, TokenIds};
 use tuwen_nn::{Pass, Scope};
-use tuwen_tensor::checkpoint::{DType, RawTensor, TensorSource};
+use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Tensor, ops};
 
 use super::case::{Case, tensor, token_ids};
 use super::report::{Expected, Report, Tolerance};
+use super::tokenization::integers;
 
 /// The factor that open_clip's evaluation multiplies cosines with.
 const LOGIT_FACTOR: f32 = 100.0;
@@ -43,7 +44,8 @@ pub fn run(case: &Case) -> Result<Report> {
     check_texts(&prompts, &config.texts, &mut report);
     let recorded = inputs.read("token_ids_clip_vocabulary")?;
     let length = recorded.shape.last().copied().unwrap_or(0);
-    let batch = ClipTokenizer::openai().encode_batch(&prompts, length, Overflow::Truncate)?;
+    let tokenizer = ClipTokenizer::openai().with_flavour(Flavour::OpenClip);
+    let batch = tokenizer.encode_batch(&prompts, length, Overflow::Truncate)?;
     report.compare(
         "token_ids_clip_vocabulary",
         integers(&recorded.shape, &batch.ids),
@@ -80,11 +82,6 @@ fn check_texts(got: &[String], expected: &[String], report: &mut Report) {
     let first =
         different.first().map(|&i| format!("text {i}: expected {:?}, got {:?}", expected.get(i), got.get(i)));
     report.count("texts", different.len(), first);
-}
-
-fn integers(shape: &[usize], ids: &[u32]) -> RawTensor<'static> {
-    let data: Vec<u8> = ids.iter().flat_map(|&id| i64::from(id).to_le_bytes()).collect();
-    RawTensor { dtype: DType::I64, shape: shape.to_vec(), data: data.into() }
 }
 
 fn largest(row: &[f32]) -> usize {
