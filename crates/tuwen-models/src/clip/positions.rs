@@ -74,7 +74,13 @@ impl<S: TensorSource> TensorSource for ResizedPositions<S> {
 }
 
 /// Interpolates `[from, from, width]` to `[to, to, width]`.
-pub fn resize_grid(values: &[f32], width: usize, from: usize, to: usize, interpolation: Interpolation) -> Vec<f32> {
+pub fn resize_grid(
+    values: &[f32],
+    width: usize,
+    from: usize,
+    to: usize,
+    interpolation: Interpolation,
+) -> Vec<f32> {
     let taps: Vec<Vec<(usize, f64)>> = (0..to).map(|i| interpolation.taps(i, from, to)).collect();
     let mut resized = Vec::with_capacity(to * to * width);
     for rows in &taps {

@@ -1,10 +1,10 @@
-//! JPEG.
+//! JPEG, by the decoder that Pillow uses too (libjpeg, here in Mozilla's version): others round differently, by up to
+//! five grey levels where the chroma is subsampled.
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::File;
 use crate::image::picture::Pixels;
@@ -13,65 +13,64 @@ use crate::image::{ImageError, Orientation, Picture};
 /// Pixels that a byte can hold: a block of 64 takes at least a bit of each scan, and a flat one no more than two.
 const PIXELS_PER_BYTE: usize = 1024;
 
+/// Where EXIF data are, and how they begin there.
+const EXIF_MARKER: Marker = Marker::APP(1);
+const EXIF_HEADER: &[u8] = b"Exif\0\0";
+
 pub(super) fn decode(file: &File) -> Result<Picture, ImageError> {
-    let failed = |error: DecodeErrors| match error {
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => file.truncated(),
-        error => file.broken(format_args!("{error:?}")),
-    };
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file.bytes), options);
-    decoder.decode_headers().map_err(failed)?;
-    let Some(info) = decoder.info() else { return Err(file.broken("it has no header")) };
-    let (width, height) = file.size(info.width.into(), info.height.into())?;
+    // The decoder leaves by unwinding where it cannot go on.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_or_unwind(file)));
+    let broken =
+        || if is_complete(file.bytes) { file.broken("its data make no image") } else { file.truncated() };
+    decoded.unwrap_or_else(|_| Err(broken()))
+}
+
+fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
+    let failed =
+        |error: io::Error| if is_complete(file.bytes) { file.broken(error) } else { file.truncated() };
+    let decoder = Decompress::with_markers(&[EXIF_MARKER]).from_mem(file.bytes).map_err(failed)?;
+    let (width, height) = file.size(decoder.width() as u64, decoder.height() as u64)?;
     file.can_hold(width * height, PIXELS_PER_BYTE)?;
     // The decoder fills up what is missing with grey.
     if !is_complete(file.bytes) {
         return Err(file.truncated());
     }
-    let space = decoder.input_colorspace();
-    let output = match info.components {
-        1 => ColorSpace::Luma,
-        3 => ColorSpace::RGB,
-        4 if space == Some(ColorSpace::YCCK) => ColorSpace::YCCK,
-        4 => ColorSpace::CMYK,
-        count => return Err(file.unsupported(format_args!("an image of {count} channels"))),
+    let orientation = decoder
+        .markers()
+        .find_map(|marker| marker.data.strip_prefix(EXIF_HEADER).map(Orientation::from_exif))
+        .unwrap_or(Orientation::Upright);
+    let output = match decoder.color_space() {
+        ColorSpace::JCS_GRAYSCALE => ColorSpace::JCS_GRAYSCALE,
+        ColorSpace::JCS_RGB | ColorSpace::JCS_YCbCr => ColorSpace::JCS_RGB,
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
+        _ => return Err(file.unsupported("an image of an unknown number of channels")),
     };
-    decoder.set_options(options.jpeg_set_out_colorspace(output));
-    let mut data = decoder.decode().map_err(failed)?;
-    let orientation = decoder.exif().map_or(Orientation::Upright, |exif| Orientation::from_exif(exif));
-    let channels = output.num_components();
-    if data.len() != width * height * channels {
-        return Err(file.broken("its size changes"));
-    }
+    let mut decoder = decoder.to_colorspace(output).map_err(failed)?;
+    let mut data = match output {
+        ColorSpace::JCS_GRAYSCALE => decoder.read_scanlines::<u8>().map_err(failed)?,
+        ColorSpace::JCS_RGB => decoder.read_scanlines::<[u8; 3]>().map_err(failed)?.into_flattened(),
+        _ => decoder.read_scanlines::<[u8; 4]>().map_err(failed)?.into_flattened(),
+    };
+    decoder.finish().map_err(failed)?;
     let pixels = match output {
-        ColorSpace::Luma => Pixels::Grey(data),
-        ColorSpace::RGB => Pixels::Rgb(data),
+        ColorSpace::JCS_GRAYSCALE => Pixels::Grey(data),
+        ColorSpace::JCS_RGB => Pixels::Rgb(data),
         _ => {
-            if output == ColorSpace::YCCK {
-                data.as_chunks_mut::<4>().0.iter_mut().for_each(ycck_to_cmyk);
-            }
             // Everyone follows Adobe in storing how much light passes instead of how much ink there is.
             data.iter_mut().for_each(|byte| *byte = 255 - *byte);
             Pixels::Cmyk(data)
         }
     };
+    let pixel_bytes = match &pixels {
+        Pixels::Grey(data) => data.len(),
+        Pixels::Rgb(data) => data.len() / 3,
+        Pixels::Cmyk(data) => data.len() / 4,
+        _ => 0,
+    };
+    if pixel_bytes != width * height {
+        return Err(file.broken("its size changes"));
+    }
     Ok(Picture { orientation, ..Picture::new(width, height, pixels) })
-}
-
-/// Luma and chroma to the light that three inks let through, with the fixed-point numbers of the JPEG group's library.
-fn ycck_to_cmyk(pixel: &mut [u8; 4]) {
-    let fixed = |value: f64| (value * 65536.0 + 0.5) as i32;
-    let [luma, blue, red, _] = pixel.map(i32::from);
-    let (blue, red) = (blue - 128, red - 128);
-    let colors = [
-        luma + ((fixed(1.402) * red + 32768) >> 16),
-        luma + ((32768 - fixed(0.344_14) * blue - fixed(0.714_14) * red) >> 16),
-        luma + ((fixed(1.772) * blue + 32768) >> 16),
-    ];
-    pixel.iter_mut().zip(colors).for_each(|(byte, color)| *byte = color.clamp(0, 255) as u8);
 }
 
 /// Whether the end-of-image marker stands where it belongs: after the last scan.
