@@ -1,9 +1,16 @@
-//! The model inside this library: a small CLIP in open_clip's layout.
+//! The model inside this library: the files of a small CLIP in a directory of this crate.
 
 use crate::place::Embedded;
 
-/// Its files by name; empty where the build has none.
-pub(crate) const FILES: &[Embedded] = &[];
+/// Files below `builtin/`, by name: exactly one of them holds weights.
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("../builtin/", $name)))),*]
+    };
+}
 
-/// Its weights among them.
-pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+/// The files of the model; none where the build has no model.
+pub(crate) const FILES: &[Embedded] = embedded![];
+
+/// The ending of the weights among them.
+pub(crate) const WEIGHTS: &str = ".safetensors";
