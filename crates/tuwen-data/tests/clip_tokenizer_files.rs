@@ -18,6 +18,12 @@ const TEXTS: [&str; 4] = [
     "unseen zebra &amp;lt; ‘quoted’",
 ];
 
+// Threads share a tokenizer.
+const _: fn() = || {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<ClipTokenizer>();
+};
+
 fn trained() -> ClipTokenizer {
     ClipTokenizer::train(TEXTS[..3].iter(), 600).unwrap()
 }

@@ -1,4 +1,7 @@
 //! What happens to a text before its words are encoded: cleaning and splitting, for each [`Flavour`].
+//!
+//! What is a letter follows the Unicode version of the crate `regex`; the original programs may know of some more
+//! or fewer code points.
 
 use std::sync::LazyLock;
 

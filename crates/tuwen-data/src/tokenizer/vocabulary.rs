@@ -34,14 +34,14 @@ impl Vocabulary {
         mut ids: HashMap<String, u32>,
         merges: Vec<(String, String)>,
     ) -> Result<Self, VocabularyError> {
-        let [mut start, mut end] = [0; 2];
-        for (id, (name, other)) in
-            [&mut start, &mut end].into_iter().zip(OPENAI_SPECIAL.into_iter().zip(OPEN_CLIP_SPECIAL))
-        {
-            let known = ids.remove(name).or_else(|| ids.remove(other));
-            *id = known.ok_or_else(|| VocabularyError::MissingToken(name.to_owned()))?;
-            ids.insert(name.to_owned(), *id);
-        }
+        let mut special = |name: &str, other: &str| {
+            let id = ids.remove(name).or_else(|| ids.remove(other));
+            let id = id.ok_or_else(|| VocabularyError::MissingToken(name.to_owned()))?;
+            ids.insert(name.to_owned(), id);
+            Ok::<_, VocabularyError>(id)
+        };
+        let start = special(OPENAI_SPECIAL[0], OPEN_CLIP_SPECIAL[0])?;
+        let end = special(OPENAI_SPECIAL[1], OPEN_CLIP_SPECIAL[1])?;
         if let Some(missing) = byte_tokens().into_iter().find(|token| !ids.contains_key(token)) {
             return Err(VocabularyError::MissingToken(missing));
         }

@@ -79,15 +79,14 @@ pub(super) fn decode(file: &File) -> Result<Picture, ImageError> {
     })
 }
 
-/// The colour that stands for transparency in an image without alpha. Like Pillow, this takes the low byte of what the
-/// file says for that of the decoded colour.
+/// The colour that stands for transparency in an image without alpha, from values of two bytes or, where the decoder
+/// has cut them down, of one. Like Pillow, this takes the low byte for that of the decoded colour.
 fn transparent_color(color_type: ColorType, depth: usize, transparency: &[u8]) -> Option<[u8; 3]> {
     match (color_type, transparency) {
-        (ColorType::Grayscale, &[high, low, ..]) if depth == 1 => {
-            Some([if (high, low) == (0, 0) { 0 } else { 255 }; 3])
+        (ColorType::Grayscale, &[grey] | &[_, grey]) => {
+            Some([if depth == 1 && grey != 0 { 255 } else { grey }; 3])
         }
-        (ColorType::Grayscale, &[_, grey, ..]) => Some([grey; 3]),
-        (ColorType::Rgb, &[_, red, _, green, _, blue, ..]) => Some([red, green, blue]),
+        (ColorType::Rgb, &[red, green, blue] | &[_, red, _, green, _, blue]) => Some([red, green, blue]),
         _ => None,
     }
 }
