@@ -15,8 +15,9 @@ fn write_pictures(folder: &Path) {
         fs::create_dir_all(folder.join(class)).expect("created");
         for number in 0..12 {
             let stripe = |x: u32, y: u32| if across { y } else { x } / 4 % 2 * 200 + number;
-            let pixels: Vec<u8> =
-                (0..20 * 20).flat_map(|i| [stripe(i % 20, i / 20), 10 * number, 90].map(|v| v as u8)).collect();
+            let pixels: Vec<u8> = (0..20 * 20)
+                .flat_map(|i| [stripe(i % 20, i / 20), 10 * number, 90].map(|v| v as u8))
+                .collect();
             let file = fs::File::create(folder.join(class).join(format!("{number}.png"))).expect("created");
             let mut encoder = png::Encoder::new(file, 20, 20);
             encoder.set_color(png::ColorType::Rgb);
@@ -95,16 +96,34 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let output = run(killed.path(), &["train", "recipe.toml", "--resume"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(log(killed.path()), expected, "after {kills} kills");
-    let weights = |directory: &Path| fs::read(directory.join("out/final/model.safetensors")).expect("a model");
-    assert!(weights(killed.path()) == weights(whole.path()), "the same weights, bit for bit, after {kills} kills");
+    let weights =
+        |directory: &Path| fs::read(directory.join("out/final/model.safetensors")).expect("a model");
+    assert!(
+        weights(killed.path()) == weights(whole.path()),
+        "the same weights, bit for bit, after {kills} kills"
+    );
 
-    let output = run(killed.path(), &["classify", "pictures", "--model", "out/final", "--json", "--labels", "along,across", "--template", "stripes {}"]);
+    let output = run(
+        killed.path(),
+        &[
+            "classify",
+            "pictures",
+            "--model",
+            "out/final",
+            "--json",
+            "--labels",
+            "along,across",
+            "--template",
+            "stripes {}",
+        ],
+    );
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).expect("text");
     assert_eq!(lines.lines().count(), 24);
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).expect("JSON");
-        let (input, label) = (line["input"].as_str().expect("a path"), line["labels"][0]["label"].as_str().expect("a label"));
+        let (input, label) =
+            (line["input"].as_str().expect("a path"), line["labels"][0]["label"].as_str().expect("a label"));
         assert!(input.contains(label), "{input} is {label}");
     }
 }

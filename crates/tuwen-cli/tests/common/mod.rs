@@ -1,6 +1,6 @@
 //! What the tests of the binary share: a tiny random model with a tokenizer, pictures, and running the program.
 
-#![allow(dead_code)] // each test file uses a part
+#![allow(dead_code, clippy::print_stderr)] // each test file uses a part; what is skipped is said
 
 use std::collections::BTreeMap;
 use std::fs;
