@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, embed, params, text_match, train, verify};
+use crate::commands::{classify, completions, embed, r#match, params, train, verify};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -54,7 +54,7 @@ pub enum Verb {
     /// Say which of some labels fits an image best
     Classify(classify::Classify),
     /// Compare images with texts
-    Match(text_match::Match),
+    Match(r#match::Match),
     /// Count the parameters of a checkpoint or a published architecture
     Params(params::Params),
     /// Train a model by a recipe

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, embed, params, text_match};
+use commands::{classify, completions, embed, r#match, params};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -39,7 +39,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
     match &arguments.verb {
         Verb::Embed(verb) => embed::run(verb, global, console),
         Verb::Classify(verb) => classify::run(verb, global, console),
-        Verb::Match(verb) => text_match::run(verb, global, console),
+        Verb::Match(verb) => r#match::run(verb, global, console),
         Verb::Params(verb) => params::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
         Verb::Verify(verb) => commands::verify::run(verb, console),

@@ -21,6 +21,9 @@ pub fn embed_images(
     console: &Console,
     mut each: impl FnMut(&[&str], &Embeddings) -> Result<(), Failure>,
 ) -> Result<usize, Failure> {
+    if inputs.is_empty() {
+        return Ok(0);
+    }
     let mut progress = console.progress(inputs.len() as u64, "images");
     let mut failed = 0;
     let prepare = |input: &Input| prepare(input, embedder);

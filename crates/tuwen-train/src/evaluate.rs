@@ -49,7 +49,11 @@ fn rank(scores: &[f32], correct: impl Fn(usize) -> bool) -> usize {
     let Some(best) = best else { return scores.len() };
     // Not a number is counted as better: a broken model must not look perfect.
     let beats = |(i, &score): (usize, &f32)| {
-        !correct(i) && (!(score <= scores[best]) || (score == scores[best] && i < best))
+        !correct(i)
+            && (score.is_nan()
+                || scores[best].is_nan()
+                || score > scores[best]
+                || (score == scores[best] && i < best))
     };
     scores.iter().enumerate().filter(|&candidate| beats(candidate)).count()
 }

@@ -1,16 +1,17 @@
-//! The model inside this library: a small CLIP in open_clip's layout.
+//! The model inside this library: the files of a small CLIP in a directory of this crate.
 
 use crate::place::Embedded;
 
+/// Files below `builtin/`, by name: exactly one of them holds weights.
 macro_rules! embedded {
-    ($($name:literal),*) => {
+    ($($name:literal),* $(,)?) => {
         &[$(($name, include_bytes!(concat!("../builtin/", $name)))),*]
     };
 }
 
-/// Its files by name.
+/// The files of the model.
 pub(crate) const FILES: &[Embedded] =
     embedded!["open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"];
 
-/// Its weights among them.
-pub(crate) const WEIGHTS: &str = "open_clip_model.safetensors";
+/// The ending of the weights among them.
+pub(crate) const WEIGHTS: &str = ".safetensors";

@@ -9,8 +9,9 @@ use tuwen_tensor::Tensor;
 
 use crate::{Embeddings, Error, Model};
 
-/// Images that go through the network together: enough to keep it busy, few enough for small memories.
-const IMAGE_BATCH: usize = 32;
+/// Images that go through the network together: enough to keep it busy, few enough for small memories
+/// and for progress to be seen.
+const IMAGE_BATCH: usize = 16;
 /// Texts that go through the network together.
 const TEXT_BATCH: usize = 64;
 

@@ -102,7 +102,8 @@ pub(crate) fn open_checkpoint(model: &str, options: &Options) -> Result<(Checkpo
 }
 
 fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error> {
-    let (name, bytes) = files.iter().find(|(name, _)| *name == builtin::WEIGHTS).ok_or(Error::NoBuiltIn)?;
+    let (name, bytes) =
+        files.iter().find(|(name, _)| name.ends_with(builtin::WEIGHTS)).ok_or(Error::NoBuiltIn)?;
     Ok(open_static(&format!("{}/{name}", crate::BUILTIN), bytes)?)
 }
 
@@ -210,7 +211,7 @@ mod tests {
         let on_disk = ModelFiles::open(&place.path().to_string_lossy(), &Options::default()).expect("opened");
         let weights: &'static [u8] = std::fs::read(&path).expect("read").leak();
         let files: &'static [Embedded] =
-            vec![("open_clip_config.json", CONFIG.as_bytes()), (builtin::WEIGHTS, weights)].leak();
+            vec![("open_clip_config.json", CONFIG.as_bytes()), ("model.safetensors", weights)].leak();
         let checkpoint = open_embedded_weights(files).expect("opened");
         let options = Options { image_size: Some(32), ..Options::default() };
         let in_memory =

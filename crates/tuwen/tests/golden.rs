@@ -1,5 +1,7 @@
 //! Loading by content and computing agree with openai/CLIP, open_clip and transformers, whatever file a model is in.
 
+#![allow(clippy::print_stderr)] // says what is skipped
+
 use std::path::{Path, PathBuf};
 
 use tuwen::{Model, ModelFiles, Options};

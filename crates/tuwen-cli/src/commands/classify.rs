@@ -18,6 +18,9 @@ use crate::pipeline::embed_images;
 /// Labels that are shown to people.
 const SHOWN: usize = 5;
 
+/// Prompts that take long enough for people to wonder.
+const MANY_PROMPTS: usize = 500;
+
 /// Arguments of `classify`.
 #[derive(Args)]
 pub struct Classify {
@@ -49,6 +52,10 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
     let labels = arguments.labels.read(console)?;
     let templates = arguments.templates();
     let model = global.load(console)?;
+    let prompts = labels.len() * templates.len();
+    if prompts > MANY_PROMPTS {
+        console.note(format_args!("reading {prompts} prompts"));
+    }
     let classifier = model.classifier(&labels, &templates).map_err(model_failure)?;
     if !classifier.truncated().is_empty() {
         let prompts = templates::fill(&labels, &templates).map_err(Failure::usage)?;

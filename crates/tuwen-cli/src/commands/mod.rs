@@ -3,7 +3,7 @@
 pub mod classify;
 pub mod completions;
 pub mod embed;
+pub mod r#match;
 pub mod params;
-pub mod text_match;
 pub mod train;
 pub mod verify;

@@ -14,7 +14,7 @@ use crate::models::model_failure;
 pub struct Params {
     /// A checkpoint (as for --model), or a published architecture such as clip-vit-base-patch32
     #[arg(value_name = "MODEL")]
-    model: Option<String>,
+    subject: Option<String>,
     /// How many levels of parts to show; with --json all are given
     #[arg(long, value_name = "N", default_value_t = 2)]
     depth: usize,
@@ -22,7 +22,7 @@ pub struct Params {
 
 /// Runs `params`.
 pub fn run(arguments: &Params, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let model = arguments.model.as_deref().unwrap_or(global.model());
+    let model = arguments.subject.as_deref().unwrap_or(global.model());
     let count = params::count(model, &global.options()).map_err(|error| match error {
         Error::NoSuchModel(_) => {
             let known: Vec<_> = params::architectures().collect();

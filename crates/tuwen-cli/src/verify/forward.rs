@@ -22,16 +22,16 @@ pub fn fits(case: &Case) -> Result<bool> {
     if case.has("steps.json") || !has(["image", "pixel_values"]) || !has(["text", "input_ids"]) {
         return Ok(false);
     }
-    let is_clip = |text: &str| {
-        text.contains("\"model_type\": \"clip\"")
-            || text.contains("\"vision_patch_size\"")
-            || text.contains("\"vision_layers\"")
-    };
     if case.has("open_clip_config.json") {
         let config = ClipConfig::from_open_clip_json(&case.text("open_clip_config.json")?);
         return Ok(config.is_ok_and(|config| config.logit_bias_init_value.is_none()));
     }
-    Ok(case.has("config.json") && is_clip(&case.text("config.json")?))
+    if !case.has("config.json") {
+        return Ok(false);
+    }
+    let config = case.json("config.json")?;
+    // Of transformers, or the arguments of openai/CLIP's constructor.
+    Ok(config.get("model_type").is_some_and(|name| name == "clip") || config.get("vision_layers").is_some())
 }
 
 /// Computes and compares.

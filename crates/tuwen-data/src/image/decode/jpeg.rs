@@ -28,6 +28,9 @@ pub(super) fn decode(file: &File) -> Result<Picture, ImageError> {
 fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
     let failed =
         |error: io::Error| if is_complete(file.bytes) { file.broken(error) } else { file.truncated() };
+    if let Some((width, height)) = frame_size(file.bytes) {
+        file.size(width, height)?;
+    }
     let decoder = Decompress::with_markers(&[EXIF_MARKER]).from_mem(file.bytes).map_err(failed)?;
     let (width, height) = file.size(decoder.width() as u64, decoder.height() as u64)?;
     file.can_hold(width * height, PIXELS_PER_BYTE)?;
@@ -71,6 +74,19 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
         return Err(file.broken("its size changes"));
     }
     Ok(Picture { orientation, ..Picture::new(width, height, pixels) })
+}
+
+/// Width and height by the frame header; the decoder refuses large ones without saying them.
+fn frame_size(bytes: &[u8]) -> Option<(u64, u64)> {
+    let mut at = 2;
+    loop {
+        let &[0xff, marker, high, low] = bytes.get(at..at + 4)? else { return None };
+        if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
+            let &[a, b, c, d] = bytes.get(at + 5..at + 9)? else { return None };
+            return Some((u16::from_be_bytes([c, d]).into(), u16::from_be_bytes([a, b]).into()));
+        }
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+    }
 }
 
 /// Whether the end-of-image marker stands where it belongs: after the last scan.

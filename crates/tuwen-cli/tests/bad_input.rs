@@ -1,0 +1,159 @@
+//! What is wrong is said in a line that names it, with the right status, and never on stdout.
+
+mod common;
+
+use std::fs;
+
+use common::{json_lines, run, stderr, workplace, write_picture};
+
+#[test]
+fn broken_images_are_named_and_the_rest_is_done() {
+    let place = workplace();
+    let path = |name: &str| place.path().join(name);
+    let whole = fs::read(path("red.png")).expect("read");
+    fs::write(path("photos/cut.png"), &whole[..whole.len() / 2]).expect("written");
+    fs::write(path("photos/empty.jpg"), "").expect("written");
+    fs::write(path("photos/page.jpg"), "<html>not found</html>").expect("written");
+    fs::create_dir(path("nothing")).expect("created");
+    let inputs = ["red.png", "missing.png", "photos", "nothing", "*.gif"];
+    let broken = [
+        ("missing.png", "no such file"),
+        ("photos/cut.png", "cut off"),
+        ("photos/empty.jpg", "empty"),
+        ("photos/page.jpg", "not a JPEG"),
+        ("nothing", "no images here"),
+        ("*.gif", "no images here"),
+    ];
+    for verb in [&["embed"][..], &["classify", "--labels", "a,b"], &["match", "--text", "a"]] {
+        let arguments = [verb, &inputs[..], &["--model", "model", "--quiet"]].concat();
+        let lines = json_lines(place.path(), &arguments, 1);
+        let named: Vec<_> = lines.iter().map(|line| line["input"].as_str().expect("a name")).collect();
+        assert_eq!(named, ["red.png", "photos/deep/blue.png", "photos/green.png"], "{verb:?}");
+        let said = stderr(&run(place.path(), &arguments));
+        assert_eq!(said.lines().count(), broken.len(), "{said}");
+        for (name, reason) in broken {
+            let line = said.lines().find(|line| line.starts_with(&format!("{name}: "))).expect(name);
+            assert!(line.contains(reason) && line.matches(name).count() == 1, "{line}");
+        }
+    }
+}
+
+#[test]
+fn hundreds_of_images_with_a_broken_one_among_them_keep_their_order() {
+    let place = workplace();
+    let names: Vec<String> = (0..100).map(|i| format!("many/{i:03}.png")).collect();
+    fs::create_dir(place.path().join("many")).expect("created");
+    for (i, name) in names.iter().enumerate() {
+        if i == 41 {
+            fs::write(place.path().join(name), "no").expect("written");
+        } else {
+            write_picture(&place.path().join(name), [i as u32, 100, 50]);
+        }
+    }
+    let lines = json_lines(place.path(), &["embed", "many", "--model", "model", "--threads", "3"], 1);
+    let got: Vec<_> = lines.iter().map(|line| line["input"].as_str().expect("a name").to_owned()).collect();
+    let expected: Vec<_> = names.into_iter().filter(|name| name != "many/041.png").collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let place = workplace();
+    fs::write(place.path().join("blank.txt"), "\n \n").expect("written");
+    for (arguments, expected) in [
+        (&["clasify"][..], "similar subcommand exists: 'classify'"),
+        (&[], "Usage"),
+        (&["embed"], "nothing to embed"),
+        (&["classify", "--labels", "a"], "<IMAGE>"),
+        (&["classify", "red.png"], "there are no labels"),
+        (&["classify", "red.png", "--labels", " , "], "there are no labels"),
+        (&["classify", "red.png", "--labels-file", "blank.txt"], "there are no labels"),
+        (&["classify", "red.png", "--labels-file", "nowhere.txt"], "nowhere.txt: "),
+        (&["classify", "red.png", "--labels-file", "model/model.safetensors"], "model/model.safetensors: "),
+        (&["classify", "red.png", "--labels", "a", "--template", "a photo"], "no {} where the label goes"),
+        (&["classify", "red.png", "--labels", "a", "--templates", "imagenet8"], "imagenet7"),
+        (&["match", "red.png"], "--text <TEXT>"),
+        (&["embed", "red.png", "--threads", "0"], "--threads"),
+        (&["embed", "red.png", "--device", "cuda:0"], "not on cuda:0"),
+        (&["embed", "red.png", "--precision", "int8"], "int8 arithmetic is not available"),
+        (&["embed", "red.png", "--frobnicate"], "--frobnicate"),
+        (&["completions", "tcsh"], "bash"),
+        (&["verify", "no-such-case"], "no-such-case: no such case"),
+        (&["verify", "model"], "no golden case"),
+    ] {
+        let output = run(place.path(), &[arguments, &["--model", "model"][..]].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected) && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_model_that_does_not_load_is_status_3() {
+    let place = workplace();
+    let path = |name: &str| place.path().join(name);
+    let weights = fs::read(path("model/model.safetensors")).expect("read");
+    let config = fs::read_to_string(path("model/config.json")).expect("read");
+    let model = |name: &str, files: &[(&str, &[u8])]| {
+        fs::create_dir(path(name)).expect("created");
+        for (file, content) in files {
+            fs::write(path(name).join(file), content).expect("written");
+        }
+    };
+    let config_with = |from: &str, to: &str| config.replace(from, to).into_bytes();
+    model("empty", &[]);
+    model("bare", &[("model.safetensors", &weights)]);
+    model("cut", &[("model.safetensors", &weights[..weights.len() - 9]), ("config.json", config.as_bytes())]);
+    model("page", &[("model.safetensors", b"<html>"), ("config.json", config.as_bytes())]);
+    model("blip", &[("model.safetensors", &weights), ("config.json", &config_with("\"clip\"", "\"blip\""))]);
+    model(
+        "deeper",
+        &[
+            ("model.safetensors", &weights),
+            ("config.json", &config_with("\"num_hidden_layers\":2", "\"num_hidden_layers\":3")),
+        ],
+    );
+    model(
+        "wider",
+        &[
+            ("model.safetensors", &weights),
+            ("config.json", &config_with("\"projection_dim\":12", "\"projection_dim\":13")),
+        ],
+    );
+    model("mute", &[("model.safetensors", &weights), ("config.json", config.as_bytes())]);
+    model(
+        "stranger",
+        &[
+            ("model.safetensors", &weights),
+            ("config.json", config.as_bytes()),
+            ("vocab.json", b"{\"a\": 0}"),
+            ("merges.txt", b""),
+        ],
+    );
+    for (model, expected) in [
+        ("nowhere", "no model \"nowhere\""),
+        ("some/thing", "some/thing is not in the local hub cache"),
+        ("empty", "no weights here"),
+        ("bare", "no configuration (looked for config.json"),
+        ("cut", "model.safetensors: "),
+        ("page", "web page"),
+        ("blip", "model_type is \"blip\""),
+        ("deeper", "vision_model.encoder.layers.2."),
+        ("wider", "expected [13, 24], got [12, 24]"),
+        ("mute", "no tokenizer"),
+        ("stranger", "vocab.json: "),
+        ("red.png", "red.png: not a checkpoint"),
+    ] {
+        let output = run(place.path(), &["match", "red.png", "--text", "a cat", "--model", model]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{model}: {said}");
+        assert!(
+            said.contains(expected) && said.contains(model) && output.stdout.is_empty(),
+            "{model}: {said}"
+        );
+        // The report of a load names many tensors; everything else is a line and a hint.
+        assert!(said.lines().count() <= 2 || said.contains("does not fit"), "{said}");
+    }
+    // Without a tokenizer images are still read.
+    assert_eq!(json_lines(place.path(), &["embed", "red.png", "--model", "mute"], 0).len(), 1);
+}
