@@ -1,5 +1,7 @@
 //! Training agrees with open_clip: every gradient, ten steps of AdamW, running statistics.
 
+#![allow(clippy::print_stderr)] // says what it skips
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;

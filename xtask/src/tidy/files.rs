@@ -62,7 +62,8 @@ fn sizes(tree: &Tree) -> Vec<Breach> {
         .collect()
 }
 
-/// Golden cases and data sets lie beside the project, in `../shared`, and stay there.
+/// Golden cases and data sets lie beside the project, in `../shared`, and stay there; only photographs that are free
+/// of restrictions may be examples.
 fn copies(tree: &Tree) -> Vec<Breach> {
     let shared = tree.root.join("../shared");
     let mut by_size: HashMap<u64, Vec<PathBuf>> = HashMap::new();
@@ -78,8 +79,20 @@ fn copies(tree: &Tree) -> Vec<Breach> {
         let bytes = std::fs::read(path).ok()?;
         candidates.iter().find(|candidate| std::fs::read(candidate).is_ok_and(|other| other == bytes))
     };
+    // A line of JSON for each photograph, with its licence.
+    let index = std::fs::read_to_string(shared.join("data/photos/index.jsonl")).unwrap_or_default();
+    let is_free = |path: &str| {
+        let of_file = |name: &str| index.lines().find(|line| line.contains(&format!("\"file\": \"{name}\"")));
+        let licence = path.strip_prefix("examples/photos/").and_then(of_file);
+        licence.is_some_and(|line| {
+            ["CC0", "public domain"].iter().any(|free| line.contains(&format!("\"licence\": \"{free}")))
+        })
+    };
     let mut breaches = Vec::new();
     for path in &tree.files {
+        if is_free(path) {
+            continue;
+        }
         if path.split('/').any(|folder| folder == "shared") {
             breaches.push(Breach::new(path, 1, "`shared` stays beside the project"));
         } else if let Some(original) = original(path) {
@@ -135,6 +148,13 @@ mod tests {
             ["crates/a/tests/y.json:1: a copy of ../shared/fixtures/clip/x.json"]
         );
         assert_eq!(breaches_of(check, &[("../shared/data/x", "a"), ("y", "a")]), [""; 0]);
+        for (licence, expected) in [("CC0 (somebody)", 0), ("repository MIT", 1)] {
+            let index = format!("{{\"file\": \"x.jpg\", \"licence\": \"{licence}\"}}");
+            let index = ("../shared/data/photos/index.jsonl", &index[..]);
+            let photograph = ("../shared/data/photos/x.jpg", &text[..]);
+            let said = breaches_of(check, &[index, photograph, ("examples/photos/x.jpg", &text)]);
+            assert_eq!(said.len(), expected, "{licence}");
+        }
         assert_eq!(
             breaches_of(check, &[("shared/x", "a")]),
             ["shared/x:1: `shared` stays beside the project"]
