@@ -1,8 +1,10 @@
 //! From a recipe to everything that a run consists of.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
+use tuwen::{ModelFiles, Options};
+use tuwen_data::tokenizer::{ClipTokenizer, Flavour, TokenizerError};
 use tuwen_models::clip::{Clip, ClipConfig, TextConfig, TextPooling, VisionConfig, presets};
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
@@ -28,24 +30,42 @@ pub fn contrastive(
     recipe: Recipe,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
-    let tokenizer = Arc::new(tokenizer(&recipe, start)?);
-    let config = config(&recipe.model, &tokenizer)?;
+    let source = recipe.model.init_from.as_ref().map(|from| recipe.resolve(from));
+    let tokenizer = Arc::new(tokenizer(&recipe, source.as_deref(), start)?);
+    let (config, scope) = match &source {
+        None => (config(&recipe.model, &tokenizer)?, Scope::init(recipe.seed)),
+        Some(source) => {
+            let files = ModelFiles::open(&source.to_string_lossy(), &Options::default())
+                .map_err(|error| TrainError::Model(error.to_string()))?;
+            fits(&tokenizer, &files.config, &source.display().to_string())?;
+            (files.config, Scope::load_trainable(files.weights))
+        }
+    };
     let preparation = Preparation {
         context_length: config.text.max_position_embeddings,
         image_size: config.vision.image_size(),
         tokenizer,
     };
     let data = ContrastiveData::open(&recipe, preparation.clone())?;
-    let clip = Clip::new(&config, Scope::init(recipe.seed))?;
+    let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     Trainer::new(recipe, objective, data, start)
 }
 
-fn tokenizer(recipe: &Recipe, start: Start) -> Result<ClipTokenizer, TrainError> {
+/// The tokenizer that the recipe asks for; else that of the model to start from; else OpenAI's.
+fn tokenizer(recipe: &Recipe, source: Option<&Path>, start: Start) -> Result<ClipTokenizer, TrainError> {
     if let Some(from) = &recipe.tokenizer.from {
         return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
     }
-    let Some(size) = recipe.tokenizer.train_vocab_size else { return Ok(ClipTokenizer::openai()) };
+    let Some(size) = recipe.tokenizer.train_vocab_size else {
+        let directory =
+            source.map(|source| if source.is_dir() { source } else { source.parent().unwrap_or(source) });
+        return match directory.map(|directory| ClipTokenizer::from_directory(directory, Flavour::HuggingFace))
+        {
+            None | Some(Err(TokenizerError::NotFound(_))) => Ok(ClipTokenizer::openai()),
+            Some(tokenizer) => Ok(tokenizer?),
+        };
+    };
     let learnt = recipe.output().join(TOKENIZER);
     if start != Start::Anew && learnt.is_dir() {
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
@@ -53,6 +73,15 @@ fn tokenizer(recipe: &Recipe, start: Start) -> Result<ClipTokenizer, TrainError>
     let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;
     crate::directory::replace(&learnt, |directory| Ok(tokenizer.save(directory)?))?;
     Ok(tokenizer)
+}
+
+/// Every id of the tokenizer has to have its vector in the network.
+fn fits(tokenizer: &ClipTokenizer, config: &ClipConfig, name: &str) -> Result<(), TrainError> {
+    let (needed, there) = (tokenizer.vocab_size(), config.text.vocab_size);
+    if needed <= there {
+        return Ok(());
+    }
+    Err(TrainError::Model(format!("the tokenizer has {needed} ids, {name} has room for {there}")))
 }
 
 fn config(model: &Model, tokenizer: &ClipTokenizer) -> Result<ClipConfig, TrainError> {
@@ -65,15 +94,12 @@ fn config(model: &Model, tokenizer: &ClipTokenizer) -> Result<ClipConfig, TrainE
                 known.join(", ")
             ));
         };
-        let (needed, there) = (tokenizer.vocab_size(), config.text.vocab_size);
-        if needed > there {
-            return fail(format!("the tokenizer has {needed} ids, {name} has room for {there}"));
-        }
+        fits(tokenizer, &config, name)?;
         return Ok(config);
     }
     let (Some(vision), Some(text), Some(projection_dim)) = (&model.vision, &model.text, model.projection_dim)
     else {
-        return fail("takes a preset, or vision with text and projection_dim".into());
+        return fail("takes a preset, init_from, or vision with text and projection_dim".into());
     };
     let hidden_act = Activation::QuickGelu;
     let layer_norm_eps = LAYER_NORM_EPS;
