@@ -133,3 +133,30 @@ impl Objective for Contrastive {
         export::clip(directory, &self.config, self.clip.parameters(), &self.preparation.tokenizer, dtype)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tuwen_data::tokenizer::ClipTokenizer;
+    use tuwen_nn::Scope;
+
+    use super::*;
+
+    #[test]
+    fn texts_by_length_are_the_texts_of_the_batch_in_their_order() {
+        let json = r#"{"embed_dim": 8, "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8,
+            "patch_size": 8}, "text_cfg": {"context_length": 24, "vocab_size": 520, "width": 16, "heads": 2, "layers": 2}}"#;
+        let config = ClipConfig::from_open_clip_json(json).expect("read");
+        let texts: Vec<String> = (0..70).map(|i| "word ".repeat(i * 7 % 5) + &i.to_string()).collect();
+        let tokenizer = Arc::new(ClipTokenizer::train(texts.iter(), 520).expect("learnt"));
+        let preparation = Preparation { tokenizer, context_length: 24, image_size: 16 };
+        let clip = Clip::new(&config, Scope::init(5)).expect("nothing is loaded");
+        let model = Contrastive { clip, config, preparation, duplicates_are_positives: true };
+        let tokens = model.preparation.tokens(&texts).expect("encoded");
+        let together = model.clip.embed_text(&tokens, &Pass::eval()).to_vec();
+        let by_length = model.embed_by_length(&tokens, &Pass::eval()).to_vec();
+        assert!(together.iter().zip(&by_length).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert_eq!(together.len(), by_length.len());
+    }
+}
