@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::augment::Augment;
 use crate::dataset::{self, DataError, Dataset, DatasetSpec};
+use crate::image::{OPENAI_MEAN, OPENAI_STD};
 
 mod batches;
 mod mixture;
@@ -50,7 +51,6 @@ pub struct LoaderOptions {
 
 impl Default for LoaderOptions {
     /// CLIP's size and colours, no augmentation, no cache.
-    #[allow(clippy::excessive_precision)] // as published
     fn default() -> Self {
         Self {
             batch_size: 32,
@@ -59,8 +59,8 @@ impl Default for LoaderOptions {
             drop_last: true,
             require_text: true,
             image_size: 224,
-            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-            std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+            mean: OPENAI_MEAN,
+            std: OPENAI_STD,
             augment: Augment::default(),
             threads: 1,
             prefetch: 2,

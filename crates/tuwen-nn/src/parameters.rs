@@ -1,6 +1,7 @@
 //! The list of a network's parameters and buffers, by name.
 
 use tuwen_tensor::Param;
+use tuwen_tensor::checkpoint::{CheckpointError, DType, RawTensor, TensorInfo, TensorSource};
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,5 +47,22 @@ impl Parameters {
     pub fn total(&self) -> usize {
         let parameters = self.iter().filter(|entry| entry.kind == Kind::Parameter);
         parameters.map(|entry| entry.param.value().elements()).sum()
+    }
+}
+
+/// The present values.
+impl TensorSource for Parameters {
+    fn names(&self) -> Vec<String> {
+        self.iter().map(|entry| entry.name.clone()).collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        Some(TensorInfo { dtype: DType::F32, shape: self.get(name)?.param.shape() })
+    }
+
+    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
+        let missing = || CheckpointError::NoSuchTensor { path: "the network".into(), name: name.to_owned() };
+        let value = self.get(name).ok_or_else(missing)?.param.value();
+        Ok(RawTensor::from_f32(value.shape(), &value.to_vec()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tuwen_data::dataset::{self, DataError};
 use tuwen_data::loader::{Loader, LoaderOptions};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
-use tuwen_models::clip::TokenIds;
+use tuwen_models::clip::{ClipImageProcessor, TokenIds};
 use tuwen_tensor::Tensor;
 
 use crate::contrastive::ClipBatch;
@@ -20,28 +20,15 @@ pub struct Preparation {
     pub context_length: usize,
     /// Side of the images in pixels.
     pub image_size: usize,
-}
-
-/// The mean and standard deviation of colours that CLIP models are trained with, in parts of 255.
-pub(crate) fn colours() -> ([f32; 3], [f32; 3]) {
-    let LoaderOptions { mean, std, .. } = LoaderOptions::default();
-    (mean, std)
+    /// Pictures to pixel values; training uses its colours, evaluation all of it.
+    pub processor: ClipImageProcessor,
 }
 
 impl Preparation {
-    /// Token ids of texts, as many in a row as the longest one has: nothing after the end of a text can reach it.
+    /// Token ids of texts.
     pub fn tokens<T: AsRef<str>>(&self, texts: &[T]) -> Result<TokenIds, TrainError> {
         let batch = self.tokenizer.encode_batch(texts, self.context_length, Overflow::Truncate)?;
-        let lengths = batch.attention_mask.chunks_exact(self.context_length.max(1));
-        let length = lengths.map(|row| row.iter().filter(|&&real| real).count()).max().unwrap_or(0);
-        let rows = batch.ids.chunks_exact(self.context_length.max(1));
-        let ids = rows.flat_map(|row| row[..length].iter().copied()).collect();
-        Ok(TokenIds { ids, length, attention_mask: None })
-    }
-
-    /// Ids of a row up to its end token, which is included.
-    pub(crate) fn length(&self, row: &[u32]) -> usize {
-        row.iter().position(|&id| id == self.tokenizer.end_id()).map_or(row.len(), |end| end + 1)
+        Ok(TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: None })
     }
 }
 
@@ -65,6 +52,8 @@ impl ContrastiveData {
             batch_size: recipe.train.batch_size,
             seed: recipe.seed,
             image_size: preparation.image_size,
+            mean: preparation.processor.transform.mean,
+            std: preparation.processor.transform.std,
             augment: recipe.augment.clone(),
             threads: recipe.train.threads,
             prefetch: 2 * recipe.train.threads,

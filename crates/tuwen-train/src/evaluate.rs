@@ -2,42 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tuwen::Embeddings;
+
 /// Metrics by name, in percent or as plain numbers; the order is that of the names.
 pub type Metrics = BTreeMap<String, f64>;
-
-/// Rows of equal length, each on the unit sphere.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Embeddings {
-    /// `[rows, dim]`, row-major.
-    pub values: Vec<f32>,
-    /// Length of a row.
-    pub dim: usize,
-}
-
-impl Embeddings {
-    /// No rows yet.
-    pub fn empty(dim: usize) -> Self {
-        Self { values: Vec::new(), dim }
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.values.len().checked_div(self.dim).unwrap_or(0)
-    }
-
-    /// One row.
-    pub fn row(&self, i: usize) -> &[f32] {
-        &self.values[i * self.dim..][..self.dim]
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.dim.max(1))
-    }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
 
 /// How many scores are above the best correct one, or equal to it and before it: the rank of the best correct
 /// candidate, counted from 0. With no correct candidate the rank is the number of candidates.
@@ -68,22 +36,12 @@ fn recall(ranks: &[usize], k: usize) -> f64 {
 ///
 /// `image_of_text[t]` is the row of the image that text t describes. `mean_recall` is the mean of the six.
 pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize]) -> Metrics {
-    let text_ranks: Vec<usize> = images
-        .iter()
-        .enumerate()
-        .map(|(image, query)| {
-            let scores: Vec<f32> = texts.iter().map(|text| dot(query, text)).collect();
-            rank(&scores, |text| image_of_text[text] == image)
-        })
-        .collect();
-    let image_ranks: Vec<usize> = texts
-        .iter()
-        .zip(image_of_text)
-        .map(|(query, &correct)| {
-            let scores: Vec<f32> = images.iter().map(|image| dot(query, image)).collect();
-            rank(&scores, |image| image == correct)
-        })
-        .collect();
+    let ranks = |queries: &Embeddings, candidates: &Embeddings, correct: &dyn Fn(usize, usize) -> bool| {
+        let scores = queries.dot(candidates).into_iter().enumerate();
+        scores.map(|(query, scores)| rank(&scores, |candidate| correct(query, candidate))).collect::<Vec<_>>()
+    };
+    let text_ranks = ranks(images, texts, &|image, text| image_of_text[text] == image);
+    let image_ranks = ranks(texts, images, &|text, image| image_of_text[text] == image);
     let directions = [("image_to_text", &text_ranks), ("text_to_image", &image_ranks)];
     let recalls = directions.into_iter().flat_map(|(direction, ranks)| {
         [1, 5, 10].map(|k| (format!("{direction}_recall_at_{k}"), recall(ranks, k)))
@@ -96,34 +54,14 @@ pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize
 
 /// Top-1 and top-5 accuracy in percent of images against one embedding a class.
 pub fn zero_shot(images: &Embeddings, classes: &Embeddings, labels: &[usize]) -> Metrics {
-    let ranks: Vec<usize> = images
-        .iter()
-        .zip(labels)
-        .map(|(image, &label)| {
-            let scores: Vec<f32> = classes.iter().map(|class| dot(image, class)).collect();
-            rank(&scores, |class| class == label)
-        })
-        .collect();
+    let scores = images.dot(classes).into_iter().zip(labels);
+    let ranks: Vec<usize> = scores.map(|(scores, &label)| rank(&scores, |class| class == label)).collect();
     [("top1", 1), ("top5", 5)].map(|(name, k)| (name.to_owned(), recall(&ranks, k))).into()
 }
 
-/// The embedding of each class: the normalised mean of its prompts' embeddings, which lie class by class.
-pub fn ensemble(prompts: &Embeddings, templates: usize) -> Embeddings {
-    let mut values = Vec::with_capacity(prompts.values.len() / templates.max(1));
-    for class in prompts.values.chunks_exact(prompts.dim * templates.max(1)) {
-        let mut mean = vec![0.0_f64; prompts.dim];
-        for prompt in class.chunks_exact(prompts.dim) {
-            let norm = norm(prompt.iter().copied().map(f64::from));
-            mean.iter_mut().zip(prompt).for_each(|(sum, &v)| *sum += f64::from(v) / norm);
-        }
-        let norm = norm(mean.iter().copied());
-        values.extend(mean.iter().map(|v| (v / norm) as f32));
-    }
-    Embeddings { values, dim: prompts.dim }
-}
-
-fn norm(values: impl Iterator<Item = f64>) -> f64 {
-    values.map(|v| v * v).sum::<f64>().sqrt().max(1e-12)
+/// The embedding of each class: the normalised mean of its prompts' directions, which lie class by class.
+pub fn ensemble(prompts: Embeddings, templates: usize) -> Embeddings {
+    prompts.normalized().grouped(templates)
 }
 
 #[cfg(test)]
@@ -131,7 +69,7 @@ mod tests {
     use super::*;
 
     fn rows(values: &[[f32; 2]]) -> Embeddings {
-        Embeddings { values: values.concat(), dim: 2 }
+        Embeddings::new(values.concat(), 2)
     }
 
     #[test]
@@ -162,10 +100,10 @@ mod tests {
     #[test]
     fn ensembles_average_directions_not_lengths() {
         let prompts = rows(&[[2.0, 0.0], [0.0, 10.0], [0.0, 1.0], [0.0, 3.0]]);
-        let classes = ensemble(&prompts, 2);
+        let classes = ensemble(prompts, 2);
         let half = 0.5_f32.sqrt();
         let expected = [half, half, 0.0, 1.0];
-        assert!(classes.values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{classes:?}");
+        assert!(classes.values().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{classes:?}");
         let images = rows(&[[0.7, 0.7], [0.0, 1.0], [1.0, 0.0]]);
         let metrics = zero_shot(&images, &classes, &[0, 1, 1]);
         assert!((metrics["top1"] - 200.0 / 3.0).abs() < 1e-9);

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tuwen_data::augment::Augment;
+use tuwen::{Embeddings, Picture, templates};
 use tuwen_data::dataset::{self, DatasetSpec, Sample};
-use tuwen_data::image::{Normalizer, decode_rgb};
-use tuwen_data::rng::Rng;
 
 use crate::contrastive::Contrastive;
-use crate::data::colours;
-use crate::evaluate::{Embeddings, ensemble, retrieval, zero_shot};
+use crate::evaluate::{ensemble, retrieval, zero_shot};
 use crate::recipe::{Eval, EvalKind};
 use crate::{Metrics, Recipe, TrainError};
 
@@ -41,15 +38,12 @@ pub(crate) fn run(model: &Contrastive, recipe: &Recipe, eval: &Eval) -> Result<M
             let labelled =
                 labelled.ok_or_else(|| fail("zero-shot needs a label and a class name in each sample"))?;
             let classes: BTreeMap<i64, String> = labelled.iter().cloned().collect();
-            let prompts: Vec<String> = classes
-                .values()
-                .flat_map(|class| {
-                    eval.templates.iter().map(|template| template.replace("{}", &spoken(class)))
-                })
-                .collect();
+            let names: Vec<String> = classes.values().map(|class| class.replace('_', " ")).collect();
+            let prompts =
+                templates::fill(&names, &eval.templates).map_err(|error| fail(&error.to_string()))?;
             let order: BTreeMap<i64, usize> = classes.keys().copied().zip(0..).collect();
             let labels: Vec<usize> = labelled.iter().map(|(label, _)| order[label]).collect();
-            zero_shot(&images, &ensemble(&model.embed_texts(&prompts)?, eval.templates.len()), &labels)
+            zero_shot(&images, &ensemble(model.embed_texts(&prompts)?, eval.templates.len()), &labels)
         }
     };
     if failed > 0 {
@@ -58,36 +52,26 @@ pub(crate) fn run(model: &Contrastive, recipe: &Recipe, eval: &Eval) -> Result<M
     Ok(metrics)
 }
 
-fn spoken(class: &str) -> String {
-    class.replace('_', " ")
-}
-
 /// Embeds the images of a data set; samples whose image cannot be read are left out and counted.
 fn embed(model: &Contrastive, spec: &DatasetSpec) -> Result<(Embeddings, Vec<Sample>, usize), TrainError> {
     let dataset = dataset::open(spec)?;
-    let size = model.preparation().image_size;
-    let (mean, std) = colours();
-    let normalizer = Normalizer::new(mean, std);
-    let (mut samples, mut failed) = (Vec::new(), 0);
-    let mut images = Embeddings::default();
+    let transform = &model.preparation().processor.transform;
+    let (mut samples, mut failed, mut vectors) = (Vec::new(), 0, Vec::new());
     for start in (0..dataset.len()).step_by(CHUNK) {
         let mut pixel_values = Vec::new();
         for index in start..dataset.len().min(start + CHUNK) {
-            let read =
-                dataset.get(index).ok().and_then(|sample| Some((decode_rgb(&sample.image).ok()?, sample)));
-            let Some((image, sample)) = read else {
+            let read = || {
+                let sample = dataset.get(index).ok()?;
+                Some((Picture::decode(&sample.image).ok()?, sample))
+            };
+            let Some((picture, sample)) = read() else {
                 failed += 1;
                 continue;
             };
-            let at = pixel_values.len();
-            pixel_values.resize(at + 3 * size * size, 0.0);
-            // Nothing is varied, so the random numbers are not asked for.
-            Augment::default().image(&image, &normalizer, size, &mut Rng::new(&[]), &mut pixel_values[at..]);
+            pixel_values.extend(transform.pixel_values(&transform.apply(&picture)));
             samples.push(Sample { image: Vec::new(), ..sample });
         }
-        let embedded = model.embed_images(&pixel_values);
-        images.dim = embedded.dim;
-        images.values.extend(embedded.values);
+        vectors.extend(model.embed_images(&pixel_values));
     }
-    Ok((images, samples, failed))
+    Ok((Embeddings::new(vectors, model.dim()), samples, failed))
 }

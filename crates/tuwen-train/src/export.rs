@@ -1,20 +1,20 @@
 //! Writing a model for others to load.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use serde_json::{Value, json};
-use tuwen_data::tokenizer::ClipTokenizer;
+use tuwen_models::clip::processor::ProcessorError;
 use tuwen_models::clip::{ClipConfig, weights};
 use tuwen_nn::Parameters;
 use tuwen_tensor::checkpoint::{
-    CheckpointError, DType, RawTensor, TensorInfo, TensorSource, quantize_rows_i8, write_atomically,
-    write_safetensors,
+    CheckpointError, DType, RawTensor, TensorSource, quantize_rows_i8, write_atomically, write_safetensors,
 };
 
-use crate::data::colours;
+use crate::data::Preparation;
 use crate::recipe::ExportType;
 use crate::{TrainError, directory};
 
@@ -24,73 +24,34 @@ pub(crate) fn clip(
     directory: &Path,
     config: &ClipConfig,
     parameters: &Parameters,
-    tokenizer: &ClipTokenizer,
+    preparation: &Preparation,
     dtype: ExportType,
 ) -> Result<(), TrainError> {
     directory::replace(directory, |directory| {
-        let image_size = config.vision.image_size();
+        let fault = |error: ProcessorError| TrainError::Model(error.to_string());
         if let Some(json) = config.to_hf_json() {
-            let tensors = tensors(&Snapshot(parameters))?;
+            let tensors = tensors(parameters)?;
             write_weights(&directory.join("model.safetensors"), tensors, dtype)?;
             write_json(&directory.join("config.json"), &json)?;
-            write_json(&directory.join("preprocessor_config.json"), &preprocessor(image_size))?;
+            let text = preparation.processor.to_hf_json().map_err(fault)?;
+            write_atomically(&directory.join("preprocessor_config.json"), |out| {
+                out.write_all(text.as_bytes())
+            })?;
         } else if let Some(json) = config.to_open_clip_json() {
-            let tensors = tensors(&weights::to_open_clip(Snapshot(parameters)))?;
+            let tensors = tensors(&weights::to_open_clip(parameters.clone()))?;
             write_weights(&directory.join("open_clip_model.safetensors"), tensors, dtype)?;
-            let (mean, std) = colours();
-            let preprocess = json!({
-                "mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest",
-            });
+            let preprocess = preparation.processor.to_open_clip_json().map_err(fault)?;
             let json = json!({ "model_cfg": json, "preprocess_cfg": preprocess });
             write_json(&directory.join("open_clip_config.json"), &json)?;
         } else {
             return Err(TrainError::Model("no published layout can describe this network".into()));
         }
-        Ok(tokenizer.save(directory)?)
-    })
-}
-
-/// transformers' description of CLIP's preprocessing.
-fn preprocessor(image_size: usize) -> Value {
-    let (mean, std) = colours();
-    json!({
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": true,
-        "do_resize": true,
-        "size": { "shortest_edge": image_size },
-        "resample": 3,
-        "do_center_crop": true,
-        "crop_size": { "height": image_size, "width": image_size },
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": mean,
-        "image_std": std,
+        Ok(preparation.tokenizer.save(directory)?)
     })
 }
 
 fn write_json(path: &Path, json: &Value) -> Result<(), TrainError> {
     Ok(write_atomically(path, |out| Ok(serde_json::to_writer_pretty(out, json)?))?)
-}
-
-/// The present values of parameters and buffers.
-struct Snapshot<'p>(&'p Parameters);
-
-impl TensorSource for Snapshot<'_> {
-    fn names(&self) -> Vec<String> {
-        self.0.iter().map(|entry| entry.name.clone()).collect()
-    }
-
-    fn info(&self, name: &str) -> Option<TensorInfo> {
-        let entry = self.0.get(name)?;
-        Some(TensorInfo { dtype: DType::F32, shape: entry.param.shape() })
-    }
-
-    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
-        let missing = || CheckpointError::NoSuchTensor { path: "the network".into(), name: name.to_owned() };
-        let value = self.0.get(name).ok_or_else(missing)?.param.value();
-        Ok(RawTensor::from_f32(value.shape(), &value.to_vec()))
-    }
 }
 
 fn tensors(source: &dyn TensorSource) -> Result<Vec<(String, RawTensor<'static>)>, CheckpointError> {

@@ -298,20 +298,7 @@ pub struct Export {
 impl Group {
     /// Whether the pattern fits a whole name.
     pub fn matches(&self, name: &str) -> bool {
-        let mut parts = self.pattern.split('*');
-        let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-        let mut parts = parts.peekable();
-        if parts.peek().is_none() {
-            return rest.is_empty();
-        }
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                return rest.ends_with(part);
-            }
-            let Some(at) = rest.find(part) else { return false };
-            rest = &rest[at + part.len()..];
-        }
-        true
+        tuwen_tensor::checkpoint::fits(&self.pattern, name)
     }
 }
 

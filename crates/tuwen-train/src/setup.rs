@@ -4,8 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tuwen::{ModelFiles, Options};
-use tuwen_data::tokenizer::{ClipTokenizer, Flavour, TokenizerError};
-use tuwen_models::clip::{Clip, ClipConfig, TextConfig, TextPooling, VisionConfig, presets};
+use tuwen_data::image::Transform;
+use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
+use tuwen_models::clip::config::{LAYER_NORM_EPS, LOGIT_SCALE_INIT};
+use tuwen_models::clip::{
+    Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
+};
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
@@ -17,10 +21,6 @@ use crate::{Recipe, Start, TrainError, Trainer};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
-/// What all published CLIPs have.
-const LAYER_NORM_EPS: f32 = 1e-5;
-/// `ln(1 / 0.07)`.
-const LOGIT_SCALE_INIT: f32 = 2.659_26;
 
 /// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint.
 ///
@@ -30,20 +30,26 @@ pub fn contrastive(
     recipe: Recipe,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
-    let source = recipe.model.init_from.as_ref().map(|from| recipe.resolve(from));
-    let tokenizer = Arc::new(tokenizer(&recipe, source.as_deref(), start)?);
-    let (config, scope) = match &source {
-        None => (config(&recipe.model, &tokenizer)?, Scope::init(recipe.seed)),
-        Some(source) => {
-            let files = ModelFiles::open(&source.to_string_lossy(), &Options::default())
-                .map_err(|error| TrainError::Model(error.to_string()))?;
-            fits(&tokenizer, &files.config, &source.display().to_string())?;
-            (files.config, Scope::load_trainable(files.weights))
+    let files = match &recipe.model.init_from {
+        None => None,
+        Some(from) => Some(open(&recipe.resolve(from))?),
+    };
+    let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
+    let (config, processor, scope) = match files {
+        None => {
+            let config = config(&recipe.model, &tokenizer)?;
+            let processor = processor(&config);
+            (config, processor, Scope::init(recipe.seed))
+        }
+        Some(files) => {
+            fits(&tokenizer, &files.config, &files.name)?;
+            (files.config, files.processor, Scope::load_trainable(files.weights))
         }
     };
     let preparation = Preparation {
         context_length: config.text.max_position_embeddings,
         image_size: config.vision.image_size(),
+        processor,
         tokenizer,
     };
     let data = ContrastiveData::open(&recipe, preparation.clone())?;
@@ -52,19 +58,27 @@ pub fn contrastive(
     Trainer::new(recipe, objective, data, start)
 }
 
+/// A model to start from.
+fn open(from: &Path) -> Result<ModelFiles, TrainError> {
+    let opened = ModelFiles::open(&from.to_string_lossy(), &Options::default());
+    opened.map_err(|error| TrainError::Model(error.to_string()))
+}
+
+/// Images as the program prepares them that loads the exported model.
+fn processor(config: &ClipConfig) -> ClipImageProcessor {
+    match &config.vision {
+        VisionConfig::Vit(vit) => ClipImageProcessor { transform: Transform::hugging_face(vit.image_size) },
+        VisionConfig::ResNet(resnet) => ClipImageProcessor::openai(resnet.image_size),
+    }
+}
+
 /// The tokenizer that the recipe asks for; else that of the model to start from; else OpenAI's.
-fn tokenizer(recipe: &Recipe, source: Option<&Path>, start: Start) -> Result<ClipTokenizer, TrainError> {
+fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Result<ClipTokenizer, TrainError> {
     if let Some(from) = &recipe.tokenizer.from {
         return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
     }
     let Some(size) = recipe.tokenizer.train_vocab_size else {
-        let directory =
-            source.map(|source| if source.is_dir() { source } else { source.parent().unwrap_or(source) });
-        return match directory.map(|directory| ClipTokenizer::from_directory(directory, Flavour::HuggingFace))
-        {
-            None | Some(Err(TokenizerError::NotFound(_))) => Ok(ClipTokenizer::openai()),
-            Some(tokenizer) => Ok(tokenizer?),
-        };
+        return Ok(files.and_then(ModelFiles::tokenizer).cloned().unwrap_or_else(ClipTokenizer::openai));
     };
     let learnt = recipe.output().join(TOKENIZER);
     if start != Start::Anew && learnt.is_dir() {

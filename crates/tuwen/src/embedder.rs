@@ -1,19 +1,19 @@
 //! Images and texts to vectors.
 
 use tuwen_data::image::Picture;
-use tuwen_data::tokenizer::{TokenBatch, Truncated};
+use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
 use tuwen_models::clip::TokenIds;
 use tuwen_nn::Pass;
-use tuwen_tensor::Tensor;
+use tuwen_tensor::{Tensor, ops};
 
 use crate::{Embeddings, Error, Model};
 
 /// Images that go through the network together: enough to keep it busy, few enough for small memories
 /// and for progress to be seen.
 const IMAGE_BATCH: usize = 16;
-/// Texts that go through the network together.
-const TEXT_BATCH: usize = 64;
+/// Texts that are sorted by length together.
+const TEXT_BATCH: usize = 4096;
 
 /// The ability to turn images and texts into vectors.
 #[derive(Clone, Copy)]
@@ -77,18 +77,12 @@ impl Embedder<'_> {
     /// A model that cannot read texts.
     pub fn texts(&self, texts: &[impl AsRef<str>]) -> Result<Texts, Error> {
         let batch = self.model.tokenizer.encode(texts)?;
-        let rows = Rows::by_length(&batch);
-        let mut values = vec![0.0; texts.len() * self.dim()];
-        for rows in rows.0.chunks(TEXT_BATCH) {
-            let tokens = trimmed(&batch, rows);
-            let features = if self.raw {
-                self.model.clip.text_features(&tokens, &Pass::eval())
-            } else {
-                self.model.clip.embed_text(&tokens, &Pass::eval())
-            };
-            for (&(row, _), vector) in rows.iter().zip(features.to_vec().chunks_exact(self.dim())) {
-                values[row * self.dim()..][..self.dim()].copy_from_slice(vector);
-            }
+        let mut values = Vec::with_capacity(texts.len() * self.dim());
+        for ids in batch.ids.chunks(TEXT_BATCH * batch.context_length.max(1)) {
+            let tokens = TokenIds { ids: ids.to_vec(), length: batch.context_length, attention_mask: None };
+            let features = self.model.clip.text_features_by_length(&tokens, &Pass::eval());
+            let vectors = if self.raw { features } else { ops::l2_normalize(&features) };
+            values.extend(vectors.to_vec());
         }
         Ok(Texts { embeddings: Embeddings::new(values, self.dim()), truncated: batch.truncated })
     }
@@ -112,25 +106,4 @@ impl Embedder<'_> {
         };
         Embeddings::new(batches.flat_map(embed).collect(), self.dim())
     }
-}
-
-/// Rows of a batch and their lengths, shortest first, so that texts of like length go together.
-struct Rows(Vec<(usize, usize)>);
-
-impl Rows {
-    fn by_length(batch: &TokenBatch) -> Self {
-        let length = |mask: &[bool]| mask.iter().filter(|&&real| real).count();
-        let masks = batch.attention_mask.chunks_exact(batch.context_length.max(1));
-        let mut rows: Vec<_> = masks.map(length).enumerate().collect();
-        rows.sort_by_key(|&(_, length)| length);
-        Self(rows)
-    }
-}
-
-/// Some rows, cut to the longest of them. What follows the end of a text cannot reach its vector, since attention is
-/// causal; that is why the rest of the padding needs no mask.
-fn trimmed(batch: &TokenBatch, rows: &[(usize, usize)]) -> TokenIds {
-    let length = rows.iter().map(|&(_, length)| length).max().unwrap_or(0);
-    let ids = rows.iter().flat_map(|&(row, _)| &batch.ids[row * batch.context_length..][..length]);
-    TokenIds { ids: ids.copied().collect(), length, attention_mask: None }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
 use tuwen_models::clip::weights::Layout;
 use tuwen_models::clip::{ClipConfig, ClipImageProcessor, VisionConfig};
@@ -56,6 +57,11 @@ impl ModelFiles {
     pub fn open(model: &str, options: &Options) -> Result<Self, Error> {
         let (checkpoint, place) = open_checkpoint(model, options)?;
         Self::describe(model, checkpoint, &place, options)
+    }
+
+    /// What turns texts into ids, where the files say it.
+    pub fn tokenizer(&self) -> Option<&ClipTokenizer> {
+        self.tokenizer.get()
     }
 
     fn describe(
@@ -190,9 +196,10 @@ mod tests {
     /// Writes random weights of this configuration in Hugging Face's layout.
     fn write_weights(path: &Path, config: &ClipConfig) {
         let clip = Clip::new(config, Scope::init(1)).expect("nothing is loaded");
-        let tensors = clip.parameters().iter().map(|entry| {
-            let value = entry.param.value();
-            (entry.name.clone(), RawTensor::from_f32(value.shape(), &value.to_vec()))
+        let parameters = clip.parameters();
+        let tensors = parameters.names().into_iter().map(|name| {
+            let tensor = parameters.read(&name).expect("read");
+            (name, tensor)
         });
         write_safetensors(path, tensors, &BTreeMap::new()).expect("written");
     }

@@ -9,7 +9,7 @@ use tuwen_models::clip::weights::{from_open_clip, to_open_clip};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
 use tuwen_nn::{Pass, Scope, contrastive_loss};
 use tuwen_tensor::Tensor;
-use tuwen_tensor::checkpoint::{Checkpoint, CheckpointError, RawTensor, TensorInfo, TensorSource};
+use tuwen_tensor::checkpoint::{Checkpoint, RawTensor, TensorSource};
 use tuwen_train::{Decay, Optimizer, Schedule, Settings};
 
 use super::case::{Case, tensor, token_ids};
@@ -118,7 +118,7 @@ fn gradients(
         let gradient = gradients.take(&entry.param.value())?;
         Some((entry.name.clone(), RawTensor::from_f32(gradient.shape(), &gradient.to_vec())))
     };
-    let ours = Table(run.clip.parameters().trainable().filter_map(gradient).collect());
+    let ours: BTreeMap<_, _> = run.clip.parameters().trainable().filter_map(gradient).collect();
     let ours = to_open_clip(ours);
     let recorded = case.tensors("grads.safetensors")?;
     for name in names_of_both(&recorded, &ours) {
@@ -182,11 +182,7 @@ fn final_weights(
     expected: &mut Expected<Checkpoint>,
 ) -> Result<()> {
     let tolerance = Tolerance::abs(final_tolerance(case));
-    let value = |entry: &tuwen_nn::Entry| {
-        let value = entry.param.value();
-        (entry.name.clone(), RawTensor::from_f32(value.shape(), &value.to_vec()))
-    };
-    let ours = to_open_clip(Table(clip.parameters().iter().map(value).collect()));
+    let ours = to_open_clip(clip.parameters().clone());
     let (weights, recorded) = (case.tensors(WEIGHTS)?, case.tensors("final_small.safetensors")?);
     for name in recorded.names() {
         let label = format!("final.{name}");
@@ -238,22 +234,4 @@ fn names_of_both(a: &dyn TensorSource, b: &dyn TensorSource) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-/// Tensors in memory.
-struct Table(BTreeMap<String, RawTensor<'static>>);
-
-impl TensorSource for Table {
-    fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
-    }
-
-    fn info(&self, name: &str) -> Option<TensorInfo> {
-        self.0.get(name).map(RawTensor::info)
-    }
-
-    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
-        let missing = || CheckpointError::NoSuchTensor { path: "computed".into(), name: name.to_owned() };
-        self.0.get(name).cloned().ok_or_else(missing)
-    }
 }

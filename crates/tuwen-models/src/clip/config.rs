@@ -108,9 +108,9 @@ impl ConfigError {
 }
 
 /// `layer_norm_eps` of every CLIP that does not say otherwise.
-const LAYER_NORM_EPS: f32 = 1e-5;
+pub const LAYER_NORM_EPS: f32 = 1e-5;
 /// `ln(1 / 0.07)`, the paper's initial temperature.
-pub(crate) const LOGIT_SCALE_INIT: f32 = 2.659_26;
+pub const LOGIT_SCALE_INIT: f32 = 2.659_26;
 
 fn activation_name(activation: Activation) -> &'static str {
     match activation {

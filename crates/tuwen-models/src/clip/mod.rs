@@ -87,6 +87,11 @@ impl Clip {
         features
     }
 
+    /// As [`Clip::text_features`] for texts without a mask, each beside others of about its length.
+    pub fn text_features_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
+        self.text_projection.forward(&self.text_model.forward_by_length(tokens, pass))
+    }
+
     /// Image features on the unit sphere.
     pub fn embed_image(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
         let embedding = ops::l2_normalize(&self.image_features(pixel_values, pass));

@@ -2,7 +2,7 @@
 
 use tuwen_tensor::Activation;
 
-use super::config::{ClipConfig, LOGIT_SCALE_INIT, TextConfig, TextPooling, VisionConfig};
+use super::config::{ClipConfig, LAYER_NORM_EPS, LOGIT_SCALE_INIT, TextConfig, TextPooling, VisionConfig};
 use crate::{ResNetConfig, VitConfig};
 
 /// A row of the table of variants.
@@ -76,7 +76,7 @@ pub fn find(name: &str) -> Option<ClipConfig> {
 impl Preset {
     fn config(&self) -> ClipConfig {
         let hidden_act = self.hidden_act;
-        let layer_norm_eps = 1e-5;
+        let layer_norm_eps = LAYER_NORM_EPS;
         let vision = match self.vision {
             Tower::Vit { width, layers, heads, patch } => VisionConfig::Vit(VitConfig {
                 hidden_size: width,

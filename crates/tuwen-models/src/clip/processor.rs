@@ -169,6 +169,31 @@ impl ClipImageProcessor {
         })
     }
 
+    /// The `preprocess_cfg` of an open_clip configuration.
+    ///
+    /// # Errors
+    /// Where open_clip has no word for the interpolation.
+    pub fn to_open_clip_json(&self) -> Result<Value, ProcessorError> {
+        let transform = &self.transform;
+        let interpolation = match transform.interpolation {
+            Interpolation::Bicubic => "bicubic",
+            Interpolation::Bilinear => "bilinear",
+            Interpolation::Nearest => return wrong("interpolation", "bicubic or bilinear", "nearest"),
+        };
+        let resize_mode = match transform.resize {
+            None | Some(Resize::ShortestEdge(_)) => "shortest",
+            Some(Resize::Squash(_)) => "squash",
+            Some(Resize::LongestEdge(_)) => "longest",
+        };
+        Ok(json!({
+            "mean": decimals(transform.mean),
+            "std": decimals(transform.std),
+            "interpolation": interpolation,
+            "resize_mode": resize_mode,
+            "fill_color": transform.fill,
+        }))
+    }
+
     /// A `preprocessor_config.json` in the new form.
     ///
     /// # Errors
@@ -344,6 +369,18 @@ mod tests {
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_open_clip_is_told_it_says_again() {
+        for mode in ["shortest", "squash", "longest"] {
+            let config = json!({"resize_mode": mode, "interpolation": "bilinear", "mean": [0.5, 0.25, 0.1]});
+            let processor = ClipImageProcessor::from_open_clip_json(&config, 64).unwrap();
+            let written = processor.to_open_clip_json().unwrap();
+            assert_eq!(ClipImageProcessor::from_open_clip_json(&written, 64).unwrap(), processor);
+        }
+        let transform = Transform { interpolation: Interpolation::Nearest, ..Transform::openai(8) };
+        assert!(ClipImageProcessor { transform }.to_open_clip_json().is_err());
     }
 
     #[test]

@@ -96,6 +96,30 @@ impl TextTransformer {
     }
 }
 
+/// Texts of about equal length that go through the tower together.
+const BUCKET: usize = 32;
+
+impl TextTransformer {
+    /// As [`TextTransformer::forward`] for texts without a mask, which run beside others of about their length: nothing
+    /// after the end of a text can reach its feature, and the texts of a large batch are half as long as the longest.
+    pub fn forward_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
+        debug_assert!(tokens.attention_mask.is_none(), "masked texts run as they are");
+        let rows: Vec<&[u32]> = tokens.ids.chunks_exact(tokens.length.max(1)).collect();
+        let lengths: Vec<usize> = rows.iter().map(|ids| self.pooling.position(ids) + 1).collect();
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| lengths[row]);
+        let groups = order.chunks(BUCKET).map(|group| {
+            let length = group.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+            let ids = group.iter().flat_map(|&row| rows[row][..length].iter().copied()).collect();
+            self.forward(&TokenIds { ids, length, attention_mask: None }, pass)
+        });
+        let groups: Vec<Tensor> = groups.collect();
+        let mut place = vec![0; rows.len()];
+        order.iter().zip(0u32..).for_each(|(&row, at)| place[row] = at);
+        ops::gather_rows(&ops::concat(&groups.iter().collect::<Vec<_>>(), 0), &place)
+    }
+}
+
 impl TextPooling {
     /// Where in a row the text ends.
     fn position(self, ids: &[u32]) -> usize {
@@ -105,5 +129,37 @@ impl TextPooling {
         };
         // As the reference does, a row without an end token is pooled at its first position.
         ids.iter().position(|&id| Some(id) == end).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tuwen_nn::Scope;
+
+    use super::*;
+    use crate::clip::{Clip, ClipConfig};
+
+    #[test]
+    fn texts_by_length_are_the_texts_of_the_batch_in_their_order() {
+        let json = r#"{"embed_dim": 8, "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 8,
+            "patch_size": 8}, "text_cfg": {"context_length": 24, "vocab_size": 520, "width": 16, "heads": 2, "layers": 2}}"#;
+        let mut config = ClipConfig::from_open_clip_json(json).expect("read");
+        for pooling in [TextPooling::LargestId, TextPooling::FirstEos(519)] {
+            config.text.pooling = pooling;
+            let clip = Clip::new(&config, Scope::init(5)).expect("nothing is loaded");
+            // 70 texts of 1 to 22 tokens; one without an end.
+            let row = |text: u32| {
+                let words = (0..text * 7 % 22).map(move |word| (text * 31 + word * 17) % 500);
+                let end = if text == 9 { 0 } else { 519 };
+                let mut ids: Vec<u32> = [518].into_iter().chain(words).chain([end]).collect();
+                ids.resize(24, 0);
+                ids
+            };
+            let tokens = TokenIds { ids: (0..70).flat_map(row).collect(), length: 24, attention_mask: None };
+            let together = clip.text_features(&tokens, &Pass::eval()).to_vec();
+            let by_length = clip.text_features_by_length(&tokens, &Pass::eval()).to_vec();
+            assert_eq!(together.len(), by_length.len());
+            assert!(together.iter().zip(&by_length).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
     }
 }

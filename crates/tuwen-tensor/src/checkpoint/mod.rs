@@ -4,6 +4,8 @@
 //! length, offset, shape and stride is checked before use, and a pickle is read for its tensors while nothing in it
 //! is ever called. [`Mapped`] translates foreign parameter names while reading and back again on export.
 
+use std::collections::BTreeMap;
+
 mod directory;
 mod error;
 mod file;
@@ -24,7 +26,7 @@ pub use error::{CheckpointError, Problem};
 pub use file::{Checkpoint, Format, open, open_static};
 pub use int8::quantize_rows_i8;
 pub use raw::{DType, RawTensor, TensorInfo};
-pub use rules::{Mapped, Rule};
+pub use rules::{Mapped, Rule, fits};
 pub use write::{write_atomically, write_safetensors};
 
 /// Anything that yields tensors by name: an open checkpoint, or one seen through naming rules.
@@ -40,6 +42,22 @@ pub trait TensorSource: Send + Sync {
     /// # Errors
     /// An unknown name, or data that the checkpoint holds in an unreadable form.
     fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError>;
+}
+
+/// Tensors in memory.
+impl TensorSource for BTreeMap<String, RawTensor<'static>> {
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+
+    fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.get(name).map(RawTensor::info)
+    }
+
+    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
+        let missing = || CheckpointError::NoSuchTensor { path: "memory".into(), name: name.to_owned() };
+        self.get(name).map(RawTensor::borrowed).ok_or_else(missing)
+    }
 }
 
 impl<S: TensorSource + ?Sized> TensorSource for Box<S> {

@@ -118,6 +118,11 @@ impl<'a> RawTensor<'a> {
         TensorInfo { dtype: self.dtype, shape: self.shape.clone() }
     }
 
+    /// The same tensor over this one's data.
+    pub fn borrowed(&self) -> RawTensor<'_> {
+        RawTensor { dtype: self.dtype, shape: self.shape.clone(), data: Cow::Borrowed(&self.data) }
+    }
+
     /// The same tensor with data of its own.
     pub fn into_owned(self) -> RawTensor<'static> {
         RawTensor { dtype: self.dtype, shape: self.shape, data: Cow::Owned(self.data.into_owned()) }

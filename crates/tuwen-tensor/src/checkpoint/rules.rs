@@ -116,6 +116,11 @@ fn rules<'t>(tables: &'t [&'t [Rule]]) -> impl Iterator<Item = &'t Rule> {
     tables.iter().flat_map(|table| table.iter())
 }
 
+/// Whether a pattern, in which `*` stands for any characters, fits a whole name.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    captures(pattern, name).is_some()
+}
+
 /// What the stars of a pattern stand for in a name; each takes as little as it can, the last one the rest.
 fn captures<'n>(pattern: &str, name: &'n str) -> Option<Vec<&'n str>> {
     let mut parts = pattern.split('*');
@@ -237,21 +242,7 @@ fn join(parts: &[RawTensor<'_>]) -> Option<RawTensor<'static>> {
 mod tests {
     use super::*;
 
-    struct Table(BTreeMap<String, RawTensor<'static>>);
-
-    impl TensorSource for Table {
-        fn names(&self) -> Vec<String> {
-            self.0.keys().cloned().collect()
-        }
-
-        fn info(&self, name: &str) -> Option<TensorInfo> {
-            self.0.get(name).map(RawTensor::info)
-        }
-
-        fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
-            Ok(self.0[name].clone())
-        }
-    }
+    type Table = BTreeMap<String, RawTensor<'static>>;
 
     const RULES: &[Rule] = &[
         Rule::ignore("*.num_batches_tracked"),
@@ -265,13 +256,13 @@ mod tests {
             let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
             RawTensor::from_f32(shape, &values)
         };
-        Table(BTreeMap::from([
+        BTreeMap::from([
             ("blocks.0.in_proj_weight".to_owned(), tensor(&[4, 3])),
             ("blocks.0.ln_1.bias".to_owned(), tensor(&[2])),
             ("bn.num_batches_tracked".to_owned(), tensor(&[])),
             ("proj".to_owned(), tensor(&[2, 3])),
             ("stranger".to_owned(), tensor(&[1])),
-        ]))
+        ])
     }
 
     #[test]
@@ -292,20 +283,20 @@ mod tests {
         }
         let back = Mapped::export(ours, &[RULES]);
         let mut expected = foreign();
-        expected.0.remove("bn.num_batches_tracked");
+        expected.remove("bn.num_batches_tracked");
         assert_eq!(back.names(), expected.names());
         for name in expected.names() {
-            assert_eq!(back.read(&name).expect("read"), expected.0[&name], "{name}");
+            assert_eq!(back.read(&name).expect("read"), expected[&name], "{name}");
             assert_eq!(back.info(&name), expected.info(&name), "{name}");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_an_error_that_names_it() {
-        let odd = Table(BTreeMap::from([
+        let odd = BTreeMap::from([
             ("blocks.0.in_proj_bias".to_owned(), RawTensor::from_f32(&[3], &[0.0; 3])),
             ("proj".to_owned(), RawTensor::from_f32(&[1, 1, 1], &[0.0])),
-        ]));
+        ]);
         let ours = Mapped::import(odd, &[RULES]);
         for name in ["layers.0.q.bias", "projection.weight"] {
             let message = ours.read(name).expect_err("does not fit").to_string();

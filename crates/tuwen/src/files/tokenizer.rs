@@ -55,6 +55,11 @@ impl Tokenizer {
         })
     }
 
+    /// The tokenizer, where there is one.
+    pub fn get(&self) -> Option<&ClipTokenizer> {
+        self.tokenizer.as_ref()
+    }
+
     /// Ids of texts, cut and padded to the length that the model takes.
     pub fn encode(&self, texts: &[impl AsRef<str>]) -> Result<TokenBatch, Error> {
         let tokenizer = self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer {

@@ -20,14 +20,16 @@ const EXIF_HEADER: &[u8] = b"Exif\0\0";
 pub(super) fn decode(file: &File) -> Result<Picture, ImageError> {
     // The decoder leaves by unwinding where it cannot go on.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_or_unwind(file)));
-    let broken =
-        || if is_complete(file.bytes) { file.broken("its data make no image") } else { file.truncated() };
-    decoded.unwrap_or_else(|_| Err(broken()))
+    decoded.unwrap_or_else(|_| Err(failure(file, "its data make no image")))
+}
+
+/// What to say of a file that the decoder gives up on.
+fn failure(file: &File, reason: impl std::fmt::Display) -> ImageError {
+    if is_complete(file.bytes) { file.broken(reason) } else { file.truncated() }
 }
 
 fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
-    let failed =
-        |error: io::Error| if is_complete(file.bytes) { file.broken(error) } else { file.truncated() };
+    let failed = |error: io::Error| failure(file, error);
     if let Some((width, height)) = frame_size(file.bytes) {
         file.size(width, height)?;
     }
@@ -55,6 +57,14 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
         _ => decoder.read_scanlines::<[u8; 4]>().map_err(failed)?.into_flattened(),
     };
     decoder.finish().map_err(failed)?;
+    let channels = match output {
+        ColorSpace::JCS_GRAYSCALE => 1,
+        ColorSpace::JCS_RGB => 3,
+        _ => 4,
+    };
+    if data.len() != width * height * channels {
+        return Err(file.broken("its size changes"));
+    }
     let pixels = match output {
         ColorSpace::JCS_GRAYSCALE => Pixels::Grey(data),
         ColorSpace::JCS_RGB => Pixels::Rgb(data),
@@ -64,15 +74,6 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
             Pixels::Cmyk(data)
         }
     };
-    let pixel_bytes = match &pixels {
-        Pixels::Grey(data) => data.len(),
-        Pixels::Rgb(data) => data.len() / 3,
-        Pixels::Cmyk(data) => data.len() / 4,
-        _ => 0,
-    };
-    if pixel_bytes != width * height {
-        return Err(file.broken("its size changes"));
-    }
     Ok(Picture { orientation, ..Picture::new(width, height, pixels) })
 }
 
