@@ -1,0 +1,241 @@
+//! The recipe: everything that decides a training run, in one TOML file.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tuwen_data::augment::Augment;
+use tuwen_data::dataset::DatasetSpec;
+use tuwen_nn::Parameters;
+
+use crate::{Schedule, Settings, TrainError};
+
+mod changes;
+mod model;
+mod optimizer;
+mod output;
+mod train;
+
+pub(crate) use changes::differences;
+pub use model::{Model, Text, Tokenizer, Vision};
+pub use optimizer::{Group, Optimizer};
+pub use output::{Eval, EvalKind, Export, ExportType};
+pub use train::Train;
+
+/// A training run. Paths are relative to the file that it was read from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Decides the initial weights, the order of the data and the augmentation.
+    #[serde(default)]
+    pub seed: u64,
+    /// Directory for the log, checkpoints and exported models.
+    pub output: PathBuf,
+    /// The network.
+    pub model: Model,
+    /// How captions become token ids.
+    #[serde(default)]
+    pub tokenizer: Tokenizer,
+    /// What is learnt from.
+    pub data: Vec<DatasetSpec>,
+    /// How training images are varied.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Length and rhythm of the run.
+    pub train: Train,
+    /// AdamW and its schedule.
+    pub optimizer: Optimizer,
+    /// Learning-rate factors and freezing by parameter name; the first match decides.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// What is measured on the way.
+    #[serde(default)]
+    pub eval: Vec<Eval>,
+    /// How models are written.
+    #[serde(default)]
+    pub export: Export,
+    /// The directory of the recipe file.
+    #[serde(skip)]
+    base: PathBuf,
+}
+
+impl Recipe {
+    /// Reads a recipe and checks what can be checked without touching data or weights.
+    ///
+    /// # Errors
+    /// One line that names the first thing wrong; for an unknown key, the known ones.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, base).map_err(|(line, message)| TrainError::Recipe {
+            path: path.to_owned(),
+            line,
+            message,
+        })
+    }
+
+    fn parse(text: &str, base: &Path) -> Result<Self, (Option<usize>, String)> {
+        let mut recipe: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            (line, error.message().replace('\n', " "))
+        })?;
+        recipe.base = base.to_owned();
+        recipe.check().map_err(|message| (None, message))?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.data.is_empty() {
+            return Err("no [[data]]: there is nothing to learn from".into());
+        }
+        self.model.check()?;
+        self.tokenizer.check()?;
+        self.train.check()?;
+        self.optimizer.check()?;
+        self.eval.iter().try_for_each(Eval::check)
+    }
+
+    /// Every pattern of a group has to match a parameter: one that does not is misspelt.
+    pub(crate) fn check_groups(&self, parameters: &Parameters) -> Result<(), TrainError> {
+        match self.groups.iter().find(|group| !parameters.iter().any(|entry| group.matches(&entry.name))) {
+            Some(group) => Err(TrainError::UnusedGroup(group.pattern.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// A path of the recipe, relative to its file.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// The output directory.
+    pub fn output(&self) -> PathBuf {
+        self.resolve(&self.output)
+    }
+
+    /// Settings of the optimizer, with the paper's where the recipe has none.
+    pub fn optimizer_settings(&self, resnet: bool) -> Settings {
+        let (betas, eps) = if resnet { ([0.9, 0.999], 1e-8) } else { ([0.9, 0.98], 1e-6) };
+        Settings {
+            betas: self.optimizer.betas.unwrap_or(betas),
+            eps: self.optimizer.eps.unwrap_or(eps),
+            weight_decay: self.optimizer.weight_decay,
+            grad_clip_norm: self.optimizer.grad_clip_norm,
+        }
+    }
+
+    /// The learning rate over `steps_per_epoch` steps an epoch.
+    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+        let steps = self.train.epochs * steps_per_epoch;
+        Schedule {
+            lr: self.optimizer.lr,
+            warmup_steps: self.optimizer.warmup_steps,
+            total_steps: self.train.max_steps.map_or(steps, |limit| limit.min(steps)),
+            decay: self.optimizer.schedule,
+        }
+    }
+
+    /// Everything that decides the numbers of a run, to be compared on resuming. What is left out may change.
+    pub(crate) fn fingerprint(&self) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Some(recipe) = value.as_object_mut() {
+            recipe.remove("output");
+            recipe.remove("export");
+            if let Some(train) = recipe.get_mut("train").and_then(Value::as_object_mut) {
+                train.retain(|key, _| {
+                    !["log_every", "checkpoint_every", "threads", "cache_megabytes"].contains(&key.as_str())
+                });
+            }
+        }
+        value
+    }
+}
+
+/// What has to be above 0.
+fn positive(name: &str, value: f64) -> Result<(), String> {
+    if value > 0.0 { Ok(()) } else { Err(format!("{name} is {value}; it has to be above 0")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: &str = r#"
+output = "out"
+[model]
+projection_dim = 8
+vision = { kind = "vit", hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, image_size = 16, patch_size = 8 }
+text = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, max_position_embeddings = 8 }
+[[data]]
+path = "data.tar"
+[train]
+batch_size = 4
+epochs = 2
+[optimizer]
+"#;
+
+    fn parse(text: &str) -> Result<Recipe, (Option<usize>, String)> {
+        Recipe::parse(text, Path::new("/recipes"))
+    }
+
+    #[test]
+    fn a_short_recipe_has_the_papers_settings() {
+        let recipe = parse(RECIPE).expect("valid");
+        assert_eq!(recipe.output(), Path::new("/recipes/out"));
+        let vit = recipe.optimizer_settings(false);
+        assert_eq!((vit.betas, vit.eps, vit.weight_decay), ([0.9, 0.98], 1e-6, 0.2));
+        let resnet = recipe.optimizer_settings(true);
+        assert_eq!((resnet.betas, resnet.eps), ([0.9, 0.999], 1e-8));
+        assert_eq!(recipe.schedule(10).total_steps, 20);
+        let again: Recipe =
+            serde_json::from_value(serde_json::to_value(&recipe).expect("json")).expect("read back");
+        assert_eq!(again.fingerprint(), recipe.fingerprint());
+    }
+
+    #[test]
+    fn an_unknown_key_is_one_line_with_the_known_ones() {
+        let (line, message) = parse(&RECIPE.replace("epochs", "epoch")).expect_err("a misspelt key");
+        assert_eq!(line, Some(11));
+        assert!(
+            message.contains("`epoch`") && message.contains("`epochs`") && !message.contains('\n'),
+            "{message}"
+        );
+        let (_, message) = parse(&RECIPE.replace("patch_size", "patch")).expect_err("a misspelt key");
+        assert!(message.contains("`patch`") && message.contains("`patch_size`"), "{message}");
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let message = |text: &str| parse(text).expect_err("invalid").1;
+        assert!(
+            message(&RECIPE.replace("batch_size = 4", "batch_size = 0")).contains("train.batch_size is 0")
+        );
+        assert!(message(&RECIPE.replace("[model]", "[model]\npreset = \"x\"")).contains("takes one of"));
+        assert!(message(&RECIPE.replace("projection_dim = 8", "")).contains("needs all of"));
+    }
+
+    #[test]
+    fn stars_match_any_characters() {
+        let matches = |pattern: &str, name: &str| {
+            Group { pattern: pattern.into(), lr_scale: 1.0, freeze: false }.matches(name)
+        };
+        assert!(matches("vision_model.*", "vision_model.layer1.0.bn1.weight"));
+        assert!(matches("*.bias", "a.b.bias") && matches("*", "") && matches("a*b*c", "a1b2c"));
+        assert!(matches("logit_scale", "logit_scale") && matches("*a*", "bab") && matches("*ab", "abab"));
+        assert!(
+            !matches("vision", "vision_model") && !matches("*.bias", "bias_") && !matches("a*b*c", "acb")
+        );
+        assert!(!matches("ab*ba", "aba"));
+    }
+
+    #[test]
+    fn changes_are_named_and_harmless_ones_are_not() {
+        let old = parse(RECIPE).expect("valid");
+        let harmless =
+            RECIPE.replace("\"out\"", "\"elsewhere\"").replace("epochs = 2", "epochs = 2\nlog_every = 1");
+        let new = parse(&harmless).expect("valid");
+        assert_eq!(differences(&old.fingerprint(), &new.fingerprint()), Vec::<String>::new());
+        let new = parse(&RECIPE.replace("epochs = 2", "epochs = 3")).expect("valid");
+        assert_eq!(differences(&old.fingerprint(), &new.fingerprint()), ["train.epochs: 2 -> 3"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What is trained: the network and its tokenizer.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The network: a preset, the sizes of its parts, or a checkpoint to start from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The name of a published architecture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// A model directory whose weights the run starts from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<PathBuf>,
+    /// Width of the joint space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection_dim: Option<usize>,
+    /// The image tower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<Vision>,
+    /// The text tower.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
+}
+
+/// Sizes of an image tower.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[allow(missing_docs)] // the fields of `VitConfig` and `ResNetConfig`
+pub enum Vision {
+    /// A vision transformer.
+    Vit {
+        hidden_size: usize,
+        /// Four times `hidden_size` unless given.
+        intermediate_size: Option<usize>,
+        num_hidden_layers: usize,
+        num_attention_heads: usize,
+        image_size: usize,
+        patch_size: usize,
+    },
+    /// A ModifiedResNet.
+    ResNet { width: usize, layers: [usize; 4], num_attention_heads: Option<usize>, image_size: usize },
+}
+
+/// Sizes of a text tower; the vocabulary is that of the tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // the fields of `TextConfig`
+pub struct Text {
+    pub hidden_size: usize,
+    /// Four times `hidden_size` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub max_position_embeddings: usize,
+}
+
+/// How captions become token ids: CLIP's own vocabulary unless something else is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokenizer {
+    /// Learn a vocabulary of this size from the training captions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_vocab_size: Option<usize>,
+    /// Read the tokenizer of a model directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+}
+
+impl Model {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let sizes = self.vision.is_some() || self.text.is_some() || self.projection_dim.is_some();
+        let ways = [self.preset.is_some(), self.init_from.is_some(), sizes];
+        if ways.iter().filter(|&&way| way).count() != 1 {
+            return Err(
+                "[model] takes one of: preset, init_from, or vision with text and projection_dim".into()
+            );
+        }
+        if sizes && (self.vision.is_none() || self.text.is_none() || self.projection_dim.is_none()) {
+            return Err("[model] by sizes needs all of vision, text and projection_dim".into());
+        }
+        Ok(())
+    }
+}
+
+impl Tokenizer {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.from.is_some() && self.train_vocab_size.is_some() {
+            return Err("[tokenizer] takes one of: from, train_vocab_size".into());
+        }
+        Ok(())
+    }
+}

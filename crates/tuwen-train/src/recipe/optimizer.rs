@@ -1,0 +1,73 @@
+//! AdamW, its schedule, and what holds for some parameters only.
+
+use serde::{Deserialize, Serialize};
+
+use super::positive;
+use crate::schedule::Decay;
+
+/// AdamW and the schedule of its learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    /// The highest learning rate.
+    #[serde(default = "default_lr")]
+    pub lr: f64,
+    /// Decay rates of the moments; the paper's for the kind of image tower unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub betas: Option<[f64; 2]>,
+    /// Added to the root of the second moment; the paper's for the kind of image tower unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
+    /// Decoupled weight decay.
+    #[serde(default = "default_weight_decay")]
+    pub weight_decay: f64,
+    /// Steps of the linear warm-up.
+    #[serde(default)]
+    pub warmup_steps: u64,
+    /// What follows the warm-up.
+    #[serde(default)]
+    pub schedule: Decay,
+    /// Greatest length of the gradient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grad_clip_norm: Option<f64>,
+}
+
+fn default_lr() -> f64 {
+    5e-4
+}
+
+fn default_weight_decay() -> f64 {
+    0.2
+}
+
+/// What happens to the parameters whose names match a pattern.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// A parameter name in which `*` stands for any characters.
+    pub pattern: String,
+    /// Multiplies the learning rate.
+    #[serde(default = "default_lr_scale")]
+    pub lr_scale: f64,
+    /// Leaves the parameters as they are.
+    #[serde(default)]
+    pub freeze: bool,
+}
+
+fn default_lr_scale() -> f64 {
+    1.0
+}
+
+impl Group {
+    /// Whether the pattern fits a whole name.
+    pub fn matches(&self, name: &str) -> bool {
+        tuwen_tensor::checkpoint::fits(&self.pattern, name)
+    }
+}
+
+impl Optimizer {
+    pub(super) fn check(&self) -> Result<(), String> {
+        positive("optimizer.lr", self.lr)?;
+        self.grad_clip_norm.map_or(Ok(()), |norm| positive("optimizer.grad_clip_norm", norm))
+    }
+}

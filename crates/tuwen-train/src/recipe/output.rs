@@ -1,0 +1,95 @@
+//! What a run measures on the way, and how it writes models.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::positive;
+
+/// What an evaluation measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalKind {
+    /// Recall between images and their captions.
+    Retrieval,
+    /// Accuracy of naming the class of an image.
+    ZeroShot,
+}
+
+impl EvalKind {
+    /// The metric by which the best model is chosen.
+    pub fn main_metric(self) -> &'static str {
+        match self {
+            Self::Retrieval => "mean_recall",
+            Self::ZeroShot => "top1",
+        }
+    }
+}
+
+/// One evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Eval {
+    /// What is measured.
+    pub kind: EvalKind,
+    /// Its name in the log; that of the data file unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The data.
+    pub path: PathBuf,
+    /// Only the first samples.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Epochs between two evaluations; the last epoch is always followed by one.
+    #[serde(default = "default_every_epochs")]
+    pub every_epochs: u64,
+    /// Prompts of a class, `{}` standing for its name.
+    #[serde(default = "default_templates")]
+    pub templates: Vec<String>,
+}
+
+fn default_every_epochs() -> u64 {
+    1
+}
+
+fn default_templates() -> Vec<String> {
+    vec!["a photo of a {}.".into()]
+}
+
+impl Eval {
+    /// Its name in the log.
+    pub fn name(&self) -> String {
+        let stem = || self.path.file_stem().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned();
+        self.name.clone().unwrap_or_else(stem)
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        positive("eval.every_epochs", self.every_epochs as f64)?;
+        if self.templates.is_empty() || self.templates.iter().any(|template| !template.contains("{}")) {
+            return Err(format!("eval {:?}: templates need a {{}} for the name of the class", self.name()));
+        }
+        Ok(())
+    }
+}
+
+/// Element type of exported weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportType {
+    /// As they were trained.
+    #[default]
+    F32,
+    /// Half precision.
+    F16,
+    /// Eight bits a value with one scale a row, matrices only; the rest in half precision. Only tuwen reads it.
+    Int8,
+}
+
+/// How models are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// Element type of the weights.
+    #[serde(default)]
+    pub dtype: ExportType,
+}
