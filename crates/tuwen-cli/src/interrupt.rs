@@ -1,5 +1,6 @@
 //! Interrupts that let work come to a good end.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,11 @@ pub fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
         if raised.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
+        // If stderr is gone, nobody can be told.
+        let _ = writeln!(
+            std::io::stderr(),
+            "stopping as soon as nothing is lost; interrupt again to stop at once"
+        );
     };
     ctrlc::set_handler(handler).context("cannot listen to interrupts")?;
     Ok(stop)

@@ -9,7 +9,7 @@ use tuwen::{Class, templates};
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
-use crate::images::ImageInputs;
+use crate::images::{self, ImageInputs};
 use crate::labels::{LabelOptions, TemplateOptions, note_mixed_languages, note_unknown_scripts};
 use crate::lines::Lines;
 use crate::models::{model_failure, warn_of_cut};
@@ -23,7 +23,7 @@ const MANY_PROMPTS: usize = 500;
 
 /// Arguments of `classify`.
 #[derive(Args)]
-#[command(mut_group("ImageInputs", |group| group.required(true)))]
+#[command(group = images::required())]
 pub struct Classify {
     #[command(flatten)]
     images: ImageInputs,
@@ -49,6 +49,7 @@ struct Line<'a> {
 pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<Status, Failure> {
     let Classify { images, labels: label_options, templates: template_options, .. } = arguments;
     images.check()?;
+    label_options.check_dataset(template_options.file())?;
     let labels = label_options.read(console)?;
     let templates = template_options.read(label_options.dataset(), console)?;
     Lines::check(arguments.output.as_deref())?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
-use crate::images::{ImageInputs, stdin_twice};
+use crate::images::{self, ImageInputs, stdin_twice};
 use crate::labels::note_unknown_scripts;
 use crate::lines::Lines;
 use crate::models::{model_failure, warn_of_cut};
@@ -18,7 +18,7 @@ use crate::texts::TextInputs;
 
 /// Arguments of `match`.
 #[derive(Args)]
-#[command(mut_group("ImageInputs", |group| group.required(true)))]
+#[command(group = images::required())]
 #[command(mut_group("TextInputs", |group| group.required(true)))]
 pub struct Match {
     #[command(flatten)]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use crate::failure::Failure;
 pub use list::Entries;
@@ -42,6 +42,11 @@ pub struct ImageInputs {
     /// The entries of lists end with NUL instead of a line break, as `find -print0` writes them
     #[arg(short = '0', long)]
     pub null: bool,
+}
+
+/// What a verb adds to [`ImageInputs`] that has nothing to do without images.
+pub fn required() -> ArgGroup {
+    ArgGroup::new("images or a list").args(["images", "files_from"]).multiple(true).required(true)
 }
 
 /// Inputs that are ready to be visited.

@@ -16,7 +16,7 @@ pub fn read(path: &Path, dataset: Option<&str>) -> Result<Vec<String>, Failure> 
     let text =
         fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(Failure::usage)?;
     let text = text.trim_start_matches('\u{feff}');
-    if path.extension().is_none_or(|suffix| !suffix.eq_ignore_ascii_case("json")) {
+    if !is_json(path) {
         return Ok(text.lines().map(str::to_owned).collect());
     }
     let value: Value =
@@ -26,6 +26,11 @@ pub fn read(path: &Path, dataset: Option<&str>) -> Result<Vec<String>, Failure> 
         let of = name.map_or(String::new(), |name| format!("data set {name:?}: "));
         Failure::usage(anyhow!("{}: {of}{problem}", path.display()))
     })
+}
+
+/// Whether a file is taken for JSON.
+pub fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"))
 }
 
 /// The list of a data set, and its name where it has one.

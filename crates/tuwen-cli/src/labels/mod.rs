@@ -50,6 +50,21 @@ impl LabelOptions {
         Ok(labels)
     }
 
+    /// Refuses the name of a data set where there is no file to take it from.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check_dataset(&self, templates_file: Option<&PathBuf>) -> Result<(), Failure> {
+        let mut files = self.labels_file.iter().chain(templates_file);
+        match &self.dataset {
+            Some(name) if !files.any(|file| lists::is_json(file)) => {
+                let error = anyhow!("there is no file to take the data set {name:?} from");
+                Err(Failure::usage(error).hint("give a .json file with --labels-file or --templates-file"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The name of a data set.
     pub fn dataset(&self) -> Option<&str> {
         self.dataset.as_deref()

@@ -77,11 +77,15 @@ impl Run {
         let directory = extended(&target.path, ".part");
         // Killed while it removed its parts, a run has left a folder without origin.
         if target.start == Start::Resume && target.path.exists() && !directory.join(ORIGIN).exists() {
-            return whole(&target, &origin);
+            let opened = whole(&target, &origin)?;
+            if directory.exists() {
+                remove(&directory)?;
+            }
+            return Ok(opened);
         }
-        fs::create_dir_all(&directory)
-            .with_context(|| directory.display().to_string())
-            .map_err(Failure::usage)?;
+        let made =
+            fs::create_dir(&directory).or_else(|error| if directory.is_dir() { Ok(()) } else { Err(error) });
+        made.with_context(|| directory.display().to_string()).map_err(Failure::usage)?;
         let lock = lock(&directory, &target.path)?;
         let mut run = Self {
             target,
@@ -223,9 +227,7 @@ impl Run {
             put(&names, &extended(&self.target.path, ".jsonl"))?;
         }
         put(&whole, &self.target.path)?;
-        remove_files(&self.directory, |name| name == ORIGIN)?;
-        remove_files(&self.directory, |name| name.starts_with("part-") || name == LOCK)?;
-        fs::remove_dir(&self.directory).with_context(|| self.directory.display().to_string())
+        remove(&self.directory)
     }
 
     fn writer(&self, whole: &Path, names: &Path) -> Result<Box<dyn Writer>> {
@@ -335,6 +337,14 @@ fn put(file: &Path, target: &Path) -> Result<()> {
     moved.with_context(|| target.display().to_string())
 }
 
+/// Removes the folder of a run, first what makes it one.
+fn remove(directory: &Path) -> Result<()> {
+    remove_files(directory, |name| name == ORIGIN)?;
+    remove_files(directory, |name| name.starts_with("part-") || name.starts_with("whole") || name == LOCK)?;
+    fs::remove_dir(directory).with_context(|| directory.display().to_string())
+}
+
+/// Removes the files in a folder whose names are of a kind.
 fn remove_files(directory: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
     let removed = fs::read_dir(directory).and_then(|mut entries| {
         entries.try_for_each(|entry| {
