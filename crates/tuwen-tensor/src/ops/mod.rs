@@ -29,4 +29,4 @@ pub use l2_normalize::l2_normalize;
 pub use layer_norm::layer_norm;
 pub use linear::{linear, matmul_nt};
 pub use permute::{permute, reshape};
-pub use softmax::{Targets, cross_entropy, softmax};
+pub use softmax::{Targets, binary_cross_entropy, cross_entropy, softmax};
