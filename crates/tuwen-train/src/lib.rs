@@ -16,7 +16,7 @@ mod schedule;
 pub mod setup;
 mod trainer;
 
-pub use contrastive::{ClipBatch, Contrastive};
+pub use contrastive::{ClipBatch, Contrastive, Pairs};
 pub use data::ContrastiveData;
 pub use error::TrainError;
 pub use evaluate::Metrics;
