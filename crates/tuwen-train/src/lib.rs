@@ -17,7 +17,7 @@ pub mod setup;
 mod trainer;
 
 pub use contrastive::{ClipBatch, Contrastive, Pairs};
-pub use data::ContrastiveData;
+pub use data::{ContrastiveData, Preparation};
 pub use error::TrainError;
 pub use evaluate::Metrics;
 pub use log::{EvalRecord, Log, StepRecord};
