@@ -6,7 +6,7 @@ use tuwen_tensor::meter::{Measurement, measure};
 use tuwen_tensor::{Tensor, no_grad};
 
 /// What a model takes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelCost {
     /// Name and number of values of each parameter, in the order of the network.
     pub parameters: Vec<(String, usize)>,
@@ -14,6 +14,13 @@ pub struct ModelCost {
     pub image: InputCost,
     /// What one text of the greatest length takes.
     pub text: InputCost,
+}
+
+impl ModelCost {
+    /// Number of learnable values.
+    pub fn total(&self) -> usize {
+        self.parameters.iter().map(|(_, count)| count).sum()
+    }
 }
 
 /// What one input takes, itself included.

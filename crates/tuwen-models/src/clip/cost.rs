@@ -63,17 +63,22 @@ mod tests {
                 let of = |(name, _): &&(String, usize)| name.starts_with(tower);
                 cost.parameters.iter().filter(of).map(|(_, count)| *count).sum::<usize>() as f64
             };
-            let total = cost.parameters.iter().map(|(_, count)| *count).sum::<usize>() as f64;
+            let total = cost.total() as f64;
             let image = cost.image.inference.flops as f64 + more_in_open_clip(&config);
             let text = cost.text.inference.flops as f64;
             let ours = [total, count("vis"), count("text"), image + text, image, text];
             let units = [1e6, 1e6, 1e6, 1e9, 1e9, 1e9];
             // After the name: image size, widths, joint width.
             for ((ours, unit), printed) in ours.iter().zip(units).zip(rest.split(',').skip(4)) {
-                assert_eq!((ours / unit * 100.0).round() / 100.0, printed.parse::<f64>().expect(row), "{row}");
+                assert_eq!(
+                    (ours / unit * 100.0).round() / 100.0,
+                    printed.parse::<f64>().expect(row),
+                    "{row}"
+                );
             }
         }
-        assert_eq!(found, 41, "rows that the configuration can express");
+        // The others have layer scale (ViT-M-16-alt), no class token (CLIPA), or towers of other families.
+        assert_eq!(found, 35, "rows that the configuration can express");
     }
 
     #[test]

@@ -25,7 +25,7 @@ const VIT_BIG_G: Tower = Tower::Vit { width: 1664, mlp: 8192, layers: 48, heads:
 const VIT_E: Tower = Tower::Vit { width: 1792, mlp: 15360, layers: 56, heads: 16, patch: 14 };
 
 #[rustfmt::skip] // a table
-pub(super) const PRESETS: [Preset; 34] = [
+pub(super) const PRESETS: [Preset; 33] = [
     // OpenAI's, and the ViT-H that transformers calls so.
     preset!("clip-vit-base-patch32",      "ViT-B/32",     512, 224, vit(768, 12, 12, 32),  [512, 12], QuickGelu),
     preset!("clip-vit-base-patch16",      "ViT-B/16",     512, 224, vit(768, 12, 12, 16),  [512, 12], QuickGelu),
@@ -44,7 +44,6 @@ pub(super) const PRESETS: [Preset; 34] = [
     preset!("ViT-S-16",          "", 384, 224, vit(384, 12, 6, 16),   [384, 12], Gelu),
     preset!("ViT-M-32-alt",      "", 384, 224, vit(512, 12, 8, 32),   [384, 12], Gelu),
     preset!("ViT-M-32",          "", 512, 224, vit(512, 12, 8, 32),   [512, 12], Gelu),
-    preset!("ViT-M-16-alt",      "", 384, 224, vit(512, 12, 8, 16),   [384, 12], Gelu),
     preset!("ViT-M-16",          "", 512, 224, vit(512, 12, 8, 16),   [512, 12], Gelu),
     preset!("ViT-B-32",          "", 512, 224, vit(768, 12, 12, 32),  [512, 12], Gelu),
     preset!("ViT-B-32-256",      "", 512, 256, vit(768, 12, 12, 32),  [512, 12], Gelu),
