@@ -87,17 +87,23 @@ impl ConvBatchNorm {
         if let Some(folded) = cache.as_ref().filter(|folded| folded.version == version) {
             return folded.clone();
         }
-        let [weight, gamma, beta, mean, var] = sources.map(|param| param.value().to_vec());
+        let [gamma, beta, mean, var] = [0, 1, 2, 3].map(|i| sources[i + 1].value().to_vec());
         let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
         let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
-        let fan_in = weight.len() / gain.len();
-        let scaled =
-            weight.chunks_exact(fan_in).zip(&gain).flat_map(|(row, g)| row.iter().map(move |w| w * g));
-        let weight = Tensor::new(&scaled.collect::<Vec<_>>(), &self.weight.shape());
-        let folded = Arc::new(Folded { version, weight, bias: Tensor::new(&bias, &[gain.len()]) });
+        let weight = no_grad(|| scale_rows(&self.weight.value().detach(), &gain));
+        let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
+        let folded = Arc::new(Folded { version, weight, bias });
         *cache = Some(folded.clone());
         folded
     }
+}
+
+/// Multiplies each row of a weight `[rows, ...]` by its factor.
+fn scale_rows(weight: &Tensor, factors: &[f32]) -> Tensor {
+    let columns = weight.elements() / factors.len().max(1);
+    let factors = Tensor::on(weight.device(), factors, &[factors.len()]);
+    let spread = ops::permute(&ops::repeat_axis(&factors, columns), &[1, 0]);
+    ops::mul(weight, &spread.reshape(weight.shape()))
 }
 
 impl BatchNorm {

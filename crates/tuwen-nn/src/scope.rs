@@ -116,7 +116,8 @@ impl Scope {
         Self::root(Origin::Init { seed }, true)
     }
 
-    /// Notes names and shapes only: the network takes no memory and cannot run.
+    /// Notes names and shapes only: the network takes no memory, and computes nothing when it runs
+    /// ([`tuwen_tensor::meter`]).
     pub fn count() -> Self {
         Self::root(Origin::Count, false)
     }
@@ -166,7 +167,7 @@ impl Scope {
         let name = self.name(&name);
         let value = match &self.root.origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
-            Origin::Count => Tensor::shape_only(shape),
+            Origin::Count => Tensor::shape_only_parameter(&name, shape),
             Origin::Load(source) => self.read(source.as_ref(), &name, shape),
         };
         let param = Param::new(value, self.root.trainable && kind == Kind::Parameter);

@@ -32,6 +32,11 @@ impl Buffer {
         self.storage.downcast_ref().expect("a buffer stays on the device that made it")
     }
 
+    /// The storage, if it is of this kind.
+    pub(crate) fn try_storage<T: 'static>(&self) -> Option<&T> {
+        self.storage.downcast_ref()
+    }
+
     /// The storage for writing, for the device that made it.
     pub fn storage_mut<T: 'static>(&mut self) -> &mut T {
         self.storage.downcast_mut().expect("a buffer stays on the device that made it")

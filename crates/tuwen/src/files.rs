@@ -114,7 +114,7 @@ fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error
 }
 
 /// The configuration that belongs to weights of this layout.
-fn read_config(
+pub(crate) fn read_config(
     place: &Place,
     layout: Layout,
     checkpoint: &Checkpoint,

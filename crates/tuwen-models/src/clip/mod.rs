@@ -3,11 +3,13 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+mod cost;
 pub mod positions;
 pub mod presets;
 pub mod processor;
 mod text;
 pub mod weights;
+mod what_if;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use processor::ClipImageProcessor;
