@@ -3,6 +3,7 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+pub mod groups;
 pub mod positions;
 pub mod presets;
 pub mod processor;
@@ -127,6 +128,9 @@ impl Clip {
 
     /// Keeps the temperature in the range of the paper; call it after each optimizer step.
     pub fn clamp_logit_scale(&self) {
+        if !self.logit_scale.is_trainable() {
+            return;
+        }
         let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
         self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
     }
