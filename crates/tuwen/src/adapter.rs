@@ -36,7 +36,6 @@ pub struct Adapter {
     directory: PathBuf,
     /// Settings; the target modules are the paths of the layers that the file has factors for.
     config: LoraConfig,
-    base: Option<String>,
     tensors: Arc<Mapped<Checkpoint>>,
 }
 
@@ -60,7 +59,7 @@ impl Adapter {
         let tensors = Mapped::import(open(&path)?, &[NAMES]);
         let factors = tensors.names().into_iter().filter_map(|name| Some(adapted(&name)?.to_owned()));
         let config = LoraConfig { target_modules: factors.collect(), ..file.config };
-        Ok(Self { directory: directory.to_owned(), config, base: file.base, tensors: Arc::new(tensors) })
+        Ok(Self { directory: directory.to_owned(), config, tensors: Arc::new(tensors) })
     }
 
     /// Settings. The target modules are the full paths of what is adapted.

@@ -35,7 +35,10 @@ impl Lock {
     }
 
     /// Freezes what is locked. What is frozen already stays so.
-    pub(crate) fn apply(&self, parameters: &Parameters) -> Result<(), TrainError> {
+    ///
+    /// # Errors
+    /// The network has no such tower, or one of fewer groups.
+    pub fn apply(&self, parameters: &Parameters) -> Result<(), TrainError> {
         for (tower, lock) in [(Tower::Vision, self.vision), (Tower::Text, self.text)] {
             let Some(LockedTower { unlocked_layers }) = lock else { continue };
             let groups = tower.groups(parameters);

@@ -72,7 +72,7 @@ impl Lora {
     }
 
     /// The settings of the network's layers.
-    pub(crate) fn config(&self) -> LoraConfig {
+    pub fn config(&self) -> LoraConfig {
         LoraConfig {
             r: self.r,
             lora_alpha: self.lora_alpha,
