@@ -22,18 +22,23 @@ pub(crate) fn scope(recipe: &Recipe, files: &ModelFiles) -> Result<Scope, TrainE
         return Ok(Scope::load_trainable(files.weights.clone()).with_lora(config, recipe.seed));
     };
     let adapter = Adapter::open(&name(recipe, path), &Options::default()).map_err(fault)?;
-    same_scaling(&config, adapter.config())?;
+    continues(&config, &adapter)?;
     let weights = adapter.beside(files.weights.clone()).map_err(fault)?;
     Ok(Scope::load_trainable(weights).with_loaded_lora(config, adapter.factors()))
 }
 
-/// An adapter that is trained further has to go on with the effect that it had.
-fn same_scaling(recipe: &LoraConfig, adapter: &LoraConfig) -> Result<(), TrainError> {
+/// An adapter that is trained further has to go on with the effect that it had, and be written with all that it holds.
+fn continues(recipe: &LoraConfig, adapter: &Adapter) -> Result<(), TrainError> {
     let settings = |config: &LoraConfig| (config.r, config.lora_alpha, config.use_rslora);
-    if settings(recipe) == settings(adapter) {
-        return Ok(());
+    if settings(recipe) == settings(adapter.config()) {
+        return match adapter.saved().iter().find(|name| !recipe.saves(name)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(TrainError::Lora(format!("model.adapter holds {name}: add it to modules_to_save")))
+            }
+        };
     }
-    let LoraConfig { r, lora_alpha, use_rslora, .. } = adapter;
+    let LoraConfig { r, lora_alpha, use_rslora, .. } = adapter.config();
     Err(TrainError::Lora(format!(
         "model.adapter was made with r = {r}, lora_alpha = {lora_alpha}, use_rslora = {use_rslora}; [lora] has to say so too"
     )))

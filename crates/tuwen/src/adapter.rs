@@ -72,6 +72,11 @@ impl Adapter {
         Arc::new(Factors(self.tensors.clone()))
     }
 
+    /// Names of the tensors that it replaces whole.
+    pub fn saved(&self) -> Vec<String> {
+        self.tensors.names().into_iter().filter(|name| factor_of(name).is_none()).collect()
+    }
+
     /// The weights of a model with this adapter merged into them.
     ///
     /// # Errors
