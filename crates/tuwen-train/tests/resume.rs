@@ -84,11 +84,11 @@ impl BatchSource for Numbers {
 }
 
 fn recipe(directory: &Path, epochs: u64) -> Recipe {
-    varied_recipe(directory, epochs, ["", ""])
+    recipe_with(directory, epochs, ["", ""])
 }
 
-/// A recipe with more keys: of the whole and of `train`.
-fn varied_recipe(directory: &Path, epochs: u64, [keys, train]: [&str; 2]) -> Recipe {
+/// With more keys: of the whole, and of `[train]` after a comma.
+fn recipe_with(directory: &Path, epochs: u64, [keys, train]: [&str; 2]) -> Recipe {
     let text = format!(
         r#"
         output = "out"
@@ -152,6 +152,41 @@ fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
         assert_eq!(log(directory.path()), expected, "dropped after step {stop}");
         assert_eq!(weights(directory.path()), weights(whole.path()), "dropped after step {stop}");
     }
+}
+
+/// Five batches an epoch are two steps of two; the fifth is left out.
+#[test]
+fn a_step_of_two_batches_is_one_of_their_mean() {
+    let run = |stop: u64| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let start = |start| {
+            train(recipe_with(directory.path(), 2, ["", ", accumulate_steps = 2"]), start).expect("a trainer")
+        };
+        let mut first = start(Start::Anew);
+        for _ in 0..stop {
+            first.advance(&mut |_| ControlFlow::Continue(())).expect("a step");
+        }
+        drop(first);
+        start(Start::ResumeIfPossible).run(&mut |_| ControlFlow::Continue(())).expect("runs");
+        log(directory.path())
+    };
+    let whole = run(0);
+    let steps: Vec<&Value> = whole.iter().filter(|line| line["loss"].is_number()).collect();
+    assert_eq!(steps.len(), 4);
+    assert_eq!((&steps[1]["epoch"], &steps[2]["epoch"]), (&0.into(), &1.into()));
+    for stop in 1..4 {
+        assert_eq!(run(stop), whole, "dropped after step {stop}");
+    }
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let halving = Halving::new(&recipe(directory.path(), 2));
+    let loss = |epoch: u64, batch: u64| {
+        let batch = Numbers.epoch(epoch, batch).next().expect("a batch").expect("whole");
+        let losses = halving.losses(&batch, &Pass::train()).expect("computed");
+        f64::from(losses[0].1.item())
+    };
+    let expected = (loss(0, 0) + loss(0, 1)) / 2.0;
+    assert!((steps[0]["loss"].as_f64().expect("a number") - expected).abs() < 1e-6);
 }
 
 #[test]
@@ -223,7 +258,7 @@ fn with_locks_adapters_and_averages_too() {
     for keys in [LOCK, LORA, EMA] {
         let whole = tempfile::tempdir().expect("a directory");
         let run = |directory: &Path, steps: u64, start| {
-            let mut trainer = train(varied_recipe(directory, 4, keys), start).expect("a trainer");
+            let mut trainer = train(recipe_with(directory, 4, keys), start).expect("a trainer");
             for _ in 0..steps {
                 trainer.advance(&mut |_| ControlFlow::Continue(())).expect("a step");
             }
@@ -250,7 +285,7 @@ fn with_locks_adapters_and_averages_too() {
 fn a_checkpoint_holds_what_changes() {
     let names = |keys| {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut run = train(varied_recipe(directory.path(), 4, keys), Start::Anew).expect("a trainer");
+        let mut run = train(recipe_with(directory.path(), 4, keys), Start::Anew).expect("a trainer");
         run.run(&mut |_| ControlFlow::Continue(())).expect("runs");
         let path = directory.path().join("out/checkpoints/step-00000020/weights.safetensors");
         tuwen_tensor::checkpoint::open(&path).expect("opened").names()
@@ -268,7 +303,7 @@ fn a_checkpoint_holds_what_changes() {
 fn the_average_is_what_is_exported() {
     let projection = |keys| {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut run = train(varied_recipe(directory.path(), 4, keys), Start::Anew).expect("a trainer");
+        let mut run = train(recipe_with(directory.path(), 4, keys), Start::Anew).expect("a trainer");
         run.run(&mut |_| ControlFlow::Continue(())).expect("runs");
         let exported = std::fs::read(directory.path().join("out/final/projection")).expect("exported");
         let raw =
@@ -283,7 +318,7 @@ fn the_average_is_what_is_exported() {
 #[test]
 fn what_does_not_learn_must_not_have_changed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let recipe = || varied_recipe(directory.path(), 4, LOCK);
+    let recipe = || recipe_with(directory.path(), 4, LOCK);
     train(recipe(), Start::Anew).expect("a trainer").run(&mut |_| ControlFlow::Continue(())).expect("runs");
     let changed = Halving::new(&recipe());
     changed.parameters.iter().next().expect("a layer").param.assign(&Tensor::full(0.5, &[3]));
@@ -291,7 +326,7 @@ fn what_does_not_learn_must_not_have_changed() {
     let message = resumed.expect_err("another base").to_string();
     assert!(message.contains("model.init_from holds other weights"), "{message}");
     let message = |keys| {
-        let recipe = varied_recipe(directory.path(), 4, keys);
+        let recipe = recipe_with(directory.path(), 4, keys);
         train(recipe, Start::ResumeIfPossible).map(|_| ()).expect_err("wrong").to_string()
     };
     for (keys, expected) in [

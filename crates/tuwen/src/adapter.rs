@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tuwen_nn::{LoraConfig, merge_lora};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{
-    Checkpoint, CheckpointError, DType, Mapped, RawTensor, Rule, TensorInfo, TensorSource, open,
+    Checkpoint, CheckpointError, DType, Mapped, Overlay, RawTensor, Rule, TensorInfo, TensorSource, open,
 };
 
 use crate::source::{self, Source};
@@ -83,7 +83,7 @@ impl Adapter {
     /// What the adapter changes is not in the model, or has another shape there.
     pub fn over(self, base: Box<dyn TensorSource>) -> Result<Box<dyn TensorSource>, Error> {
         self.check(base.as_ref())?;
-        Ok(Box::new(Adapted { base, adapter: self, merged: true }))
+        Ok(Box::new(Adapted { base, adapter: self }))
     }
 
     /// The weights of a model with the tensors that this adapter replaces whole; its factors are left out.
@@ -92,7 +92,9 @@ impl Adapter {
     /// As [`Adapter::over`].
     pub fn beside(&self, base: Arc<dyn TensorSource>) -> Result<Arc<dyn TensorSource>, Error> {
         self.check(base.as_ref())?;
-        Ok(Arc::new(Adapted { base, adapter: self.clone(), merged: false }))
+        let read = |name: String| Ok((name.clone(), self.tensors.read(&name)?.into_owned()));
+        let saved = self.saved().into_iter().map(read).collect::<Result<_, CheckpointError>>()?;
+        Ok(Arc::new(Overlay::new(base, saved)))
     }
 
     /// Every tensor has to have its place in the base.
@@ -168,23 +170,21 @@ pub(crate) fn as_model(model: &str, options: &Options) -> Result<Option<String>,
     }
 }
 
-/// A model seen through an adapter.
-struct Adapted<S> {
-    base: S,
+/// A model with an adapter merged into its weights.
+struct Adapted {
+    base: Box<dyn TensorSource>,
     adapter: Adapter,
-    /// Whether the factors are merged into the weights.
-    merged: bool,
 }
 
-impl<S: std::ops::Deref<Target = dyn TensorSource> + Send + Sync> Adapted<S> {
+impl Adapted {
     /// The two factors of a weight, if it has them.
     fn factors(&self, name: &str) -> Option<[String; 2]> {
-        let factors = factor_names(name.strip_suffix(".weight").filter(|_| self.merged)?);
+        let factors = factor_names(name.strip_suffix(".weight")?);
         self.adapter.tensors.info(&factors[0]).map(|_| factors)
     }
 }
 
-impl<S: std::ops::Deref<Target = dyn TensorSource> + Send + Sync> TensorSource for Adapted<S> {
+impl TensorSource for Adapted {
     fn names(&self) -> Vec<String> {
         self.base.names()
     }
