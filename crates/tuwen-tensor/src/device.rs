@@ -219,6 +219,8 @@ pub trait Device: Send + Sync + Debug {
     fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `y += x`.
     fn add_assign(&self, y: &mut Buffer, x: &Buffer);
+    /// `y += weight * (x - y)`, in place.
+    fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
     /// `a * b` element by element; a `b` of one element multiplies everything.
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `x * factor`.

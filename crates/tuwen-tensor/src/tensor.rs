@@ -129,6 +129,11 @@ impl Tensor {
         self.0.node.is_some()
     }
 
+    /// Number of operations that the tape keeps for this tensor; where nothing learns, none.
+    pub fn tape_len(&self) -> usize {
+        self.node().map_or(0, tape::len)
+    }
+
     /// Gradients of this scalar with respect to every leaf it depends on. Consumes the tape.
     ///
     /// # Panics

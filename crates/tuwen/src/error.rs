@@ -117,6 +117,14 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
+    /// A low-rank adapter that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Adapter {
+        /// The adapter's directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// Weights and configuration do not fit together.
     #[error("{}: {report}", path.display())]
     Load {

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod cost;
+pub mod groups;
 pub mod positions;
 pub mod presets;
 pub mod processor;
@@ -139,6 +140,9 @@ impl Clip {
 
     /// Keeps the temperature in the range of the paper; call it after each optimizer step.
     pub fn clamp_logit_scale(&self) {
+        if !self.logit_scale.is_trainable() {
+            return;
+        }
         let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
         self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
     }
