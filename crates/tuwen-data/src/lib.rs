@@ -4,5 +4,6 @@ pub mod augment;
 pub mod dataset;
 pub mod image;
 pub mod loader;
+mod parallel;
 pub mod rng;
 pub mod tokenizer;

@@ -14,7 +14,7 @@ pub enum DataError {
     #[error("{0} matches no file")]
     NoMatch(String),
 
-    #[error("{path} is no data set: expected a folder of images, a tar file or a Parquet file, got {got}")]
+    #[error("{path} is no data set: expected a folder of images, a tar, Parquet, CSV or TSV file, got {got}")]
     UnknownFormat { path: PathBuf, got: &'static str },
 
     #[error("{pattern}: {problem}")]
@@ -28,6 +28,18 @@ pub enum DataError {
 
     #[error("{path}: {problem}")]
     Parquet { path: PathBuf, problem: String },
+
+    #[error("{path}: {problem}")]
+    Beside { path: PathBuf, problem: String },
+
+    #[error("{path}{}: {problem}", line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    Table { path: PathBuf, line: Option<u64>, problem: String },
+
+    #[error("{path} lies in a store, and this build reads local files only: build with --features remote")]
+    NoRemote { path: PathBuf },
+
+    #[error("{url}: {problem}")]
+    Remote { url: String, problem: String },
 
     #[error("sample {index} asked of {name}, which has {len}")]
     OutOfRange { name: String, index: usize, len: usize },
