@@ -4,11 +4,13 @@ mod ahead;
 mod arguments;
 mod commands;
 mod console;
+mod data_check;
 mod failure;
 mod images;
 mod labels;
 mod models;
 mod pipeline;
+mod stores;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Images, tokenizers, data sets and loaders. This crate knows no tensor.
 
 pub mod augment;
+pub mod check;
 pub mod dataset;
 pub mod image;
 pub mod loader;

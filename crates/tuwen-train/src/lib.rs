@@ -14,6 +14,7 @@ mod optimizer;
 pub mod recipe;
 mod schedule;
 pub mod setup;
+mod sources;
 mod trainer;
 
 pub use contrastive::{ClipBatch, Contrastive};
@@ -25,4 +26,5 @@ pub use objective::{BatchSource, Loss, Objective};
 pub use optimizer::{Optimizer, Settings, decays};
 pub use recipe::Recipe;
 pub use schedule::{Decay, Schedule};
+pub use sources::Sources;
 pub use trainer::{Event, Observer, Outcome, Start, Trainer};

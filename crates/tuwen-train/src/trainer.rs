@@ -99,7 +99,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         Ok(Self {
             schedule: recipe.schedule(per_epoch),
             batches: data.epoch(state.epoch, state.batch).peekable(),
-            log: Log::open(&output.join("log.jsonl"), state.log_length)?,
+            log: Log::open(&output, state.log_length, state.step)?,
             pace: (Instant::now(), 0),
             stopping: false,
             recipe,
@@ -214,7 +214,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         self.state.log_length = self.log.sync()?;
         let path = self.checkpoints.save(&self.state, self.objective.parameters(), &self.optimizer)?;
         self.tell(observer, Event::Saved(&path));
-        Ok(())
+        self.log.draw()
     }
 
     fn export(&mut self, name: &str, observer: &mut Observer) -> Result<(), TrainError> {

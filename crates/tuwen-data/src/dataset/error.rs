@@ -35,6 +35,9 @@ pub enum DataError {
     #[error("{path}{}: {problem}", line.map(|line| format!(" line {line}")).unwrap_or_default())]
     Table { path: PathBuf, line: Option<u64>, problem: String },
 
+    #[error("{path} line {line}: there is no {}", image.display())]
+    NoImage { path: PathBuf, line: u64, image: PathBuf },
+
     #[error("{path} lies in a store, and this build reads local files only: build with --features remote")]
     NoRemote { path: PathBuf },
 
@@ -50,11 +53,23 @@ pub enum DataError {
     #[error("{name}: {count} samples in a row cannot be used, the first one because: {reason}")]
     AllBroken { name: String, count: usize, reason: String },
 
+    #[error("{name}: none of the {looked_at} samples looked at can be used, the first one because: {reason}")]
+    NothingUsable { name: String, looked_at: usize, reason: String },
+
     #[error("a panic while preparing batch {index} of epoch {epoch}: this is a bug")]
     Panicked { epoch: u64, index: u64 },
 }
 
 impl DataError {
+    /// Whether it says that a file is not there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::NoImage { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Wraps an input error with the path it happened at.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

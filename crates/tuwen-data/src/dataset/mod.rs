@@ -3,6 +3,7 @@
 //! Random access, rather than a stream, makes shuffling exact and lets a run continue where it stopped.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,24 @@ pub trait Dataset: Send + Sync {
     /// Whether each sample is fetched over a network, so that several at once come sooner than one after another.
     fn is_remote(&self) -> bool {
         false
+    }
+}
+
+impl<T: Dataset + ?Sized> Dataset for Arc<T> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        (**self).get(index)
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
     }
 }
 

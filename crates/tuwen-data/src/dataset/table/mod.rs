@@ -84,8 +84,7 @@ impl Dataset for TableDataset {
             return Err(table.error(row, problem));
         }
         let path = table.folder().join(&image);
-        let bytes = std::fs::read(&path)
-            .map_err(|error| table.error(row, format!("cannot read {}: {error}", path.display())))?;
+        let bytes = std::fs::read(&path).map_err(|error| table.unreadable(row, path, &error))?;
         let texts = cells.text.take().into_iter().collect();
         let (class_name, label) = self.class(&mut cells);
         Ok(Sample { key: format!("{}:{image}", table.line(row)), image: bytes, texts, class_name, label })
@@ -189,7 +188,7 @@ mod tests {
         let (_folder, dataset) =
             open(b"path,text\nnone.png,x\n,y\nhttps://x/y.png,z\na.png,\xff\n", None).unwrap();
         for (index, expected) in [
-            "line 2: cannot read",
+            "line 2: there is no",
             "line 3: no path",
             "line 4: https://x/y.png is an address",
             "line 5: not UTF-8",

@@ -109,6 +109,14 @@ impl Rows {
         }
     }
 
+    /// An image that a row names and that cannot be read.
+    pub(super) fn unreadable(&self, row: usize, image: PathBuf, error: &std::io::Error) -> DataError {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return DataError::NoImage { path: self.path.clone(), line: self.line(row).into(), image };
+        }
+        self.error(row, format!("cannot read {}: {error}", image.display()))
+    }
+
     /// The cells of a row.
     pub(super) fn read(&self, row: usize) -> Result<Cells, DataError> {
         let mut file = File::open(&self.path).map_err(DataError::io(&self.path))?;
