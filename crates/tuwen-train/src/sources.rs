@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tuwen_data::check::{CheckOptions, Source, SourceReport, check};
-use tuwen_data::dataset::{self, DataError, Dataset};
+use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
 
 use crate::Recipe;
 
@@ -17,13 +17,19 @@ struct Opened {
     has_templates: bool,
 }
 
+impl Opened {
+    fn to_check(&self) -> Source<'_> {
+        Source { dataset: &*self.dataset, texts_repeat: self.has_templates }
+    }
+}
+
 impl Sources {
     /// Opens all of them.
     ///
     /// # Errors
     /// What is no data set, or an empty one.
     pub fn open(recipe: &Recipe) -> Result<Self, DataError> {
-        let open = |spec| {
+        let open = |spec: &DatasetSpec| {
             let dataset = dataset::open(&recipe.dataset(spec))?.into();
             Ok(Opened { dataset, weight: spec.weight, has_templates: !spec.caption_templates.is_empty() })
         };
@@ -37,9 +43,7 @@ impl Sources {
 
     /// Looks at the samples before they are learnt from. `progress` is told how many were looked at since the last time.
     pub fn check(&self, options: &CheckOptions, progress: &mut dyn FnMut(usize)) -> Vec<SourceReport> {
-        let source =
-            |source: &'_ Opened| Source { dataset: &*source.dataset, texts_repeat: source.has_templates };
-        let sources: Vec<Source> = self.0.iter().map(source).collect();
+        let sources: Vec<Source> = self.0.iter().map(Opened::to_check).collect();
         check(&sources, options, progress)
     }
 

@@ -186,8 +186,8 @@ impl Shared {
                 && !lock(&self.failures).contains_key(sample)
         };
         let wanted: Vec<usize> = samples.iter().map(|&sample| sample as usize).filter(is_wanted).collect();
-        let read = |&sample: &usize| (sample, read(self.mixture.source_of(sample), sample));
-        parallel::map(&wanted, REQUESTS, read).into_iter().collect()
+        let numbered = |&sample: &usize| (sample, read(self.mixture.source_of(sample), sample));
+        parallel::map(&wanted, REQUESTS, numbered).into_iter().collect()
     }
 
     /// Reads, unless it was fetched, and decodes a sample, unless it is at hand or known to be broken.

@@ -90,7 +90,7 @@ fn now() -> f64 {
 /// Length, its checksum, content, its checksum.
 fn frame(event: &[u8]) -> Vec<u8> {
     let length = (event.len() as u64).to_le_bytes();
-    [&length, &checksum(&length)[..], event, &checksum(event)].concat()
+    [&length[..], &checksum(&length), event, &checksum(event)].concat()
 }
 
 /// A CRC-32C that may itself be part of what a CRC is made of: rotated and shifted by a constant.
@@ -111,7 +111,8 @@ fn events_until(mut content: &[u8], step: u64) -> Vec<u8> {
 
 /// The next record: as it is framed, and its content.
 fn take_record<'a>(content: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let (length, rest) = content.split_first_chunk::<8>()?;
+    let whole: &'a [u8] = content;
+    let (length, rest) = whole.split_first_chunk::<8>()?;
     let (length_checksum, rest) = rest.split_first_chunk::<4>()?;
     let size = usize::try_from(u64::from_le_bytes(*length)).ok()?;
     let event = rest.get(..size)?;
@@ -119,7 +120,7 @@ fn take_record<'a>(content: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     if *length_checksum != checksum(length) || *event_checksum != checksum(event) {
         return None;
     }
-    let record = &content[..content.len() - after.len()];
+    let record = &whole[..whole.len() - after.len()];
     *content = after;
     Some((record, event))
 }
