@@ -1,12 +1,13 @@
 //! Panels as an SVG picture.
 
 use std::error::Error;
+use std::ops::Range;
 
 use plotters::backend::SVGBackend;
-use plotters::chart::{ChartBuilder, SeriesLabelPosition};
+use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::element::{Circle, PathElement};
+use plotters::element::{Circle, PathElement, Text};
 use plotters::series::LineSeries;
 use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle, WHITE};
 
@@ -18,6 +19,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// Width and height of a panel in pixels, and panels in a row.
 const PANEL: (u32, u32) = (560, 300);
 const COLUMNS: usize = 2;
+
+/// Width of the column with the names of lines, and the height of one.
+const NAMES: u32 = 170;
+const NAME: i32 = 18;
 
 /// Colours that people with any sight tell apart (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
@@ -44,8 +49,10 @@ pub(super) fn svg(panels: &[Panel]) -> Result<String> {
         let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32);
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         root.fill(&WHITE).map_err(text)?;
+        let all = panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points);
+        let steps = range(all.map(|point| point.0), 0.0);
         for (panel, area) in panels.iter().zip(root.split_evenly((rows, columns))) {
-            draw(panel, &area)?;
+            draw(panel, steps.clone(), &area)?;
         }
         root.present().map_err(text)?;
     }
@@ -57,12 +64,36 @@ fn text(error: impl Error) -> Box<dyn Error + Send + Sync> {
     error.to_string().into()
 }
 
-fn draw(panel: &Panel, area: &Area) -> Result<()> {
-    let points = || panel.lines.iter().flat_map(|line| &line.points);
-    let steps = range(points().map(|point| point.0), 0.0);
-    let values = range(points().map(|point| point.1), 0.05);
+/// Draws a panel over these steps, with the names of its lines beside it if there are several.
+fn draw(panel: &Panel, steps: Range<f64>, area: &Area) -> Result<()> {
+    if panel.lines.len() < 2 {
+        return diagram(panel, steps, area);
+    }
+    let (left, right) = area.split_horizontally(PANEL.0 - NAMES);
+    names(panel, &right)?;
+    diagram(panel, steps, &left)
+}
+
+fn style(size: u32) -> TextStyle<'static> {
+    TextStyle::from(("sans-serif", size).into_font()).color(&TEXT)
+}
+
+/// The names of lines from that which ends highest to that which ends lowest, as they lie beside it.
+fn names(panel: &Panel, area: &Area) -> Result<()> {
+    let end = |line: &Line| line.points.last().map_or(0.0, |point| point.1);
+    let mut lines: Vec<_> = panel.lines.iter().zip(colours(panel)).collect();
+    lines.sort_by(|(a, _), (b, _)| end(b).total_cmp(&end(a)));
+    for ((line, colour), y) in lines.into_iter().zip((0..).map(|number| 50 + NAME * number)) {
+        area.draw(&PathElement::new([(0, y), (16, y)], style_of(line, colour))).map_err(text)?;
+        area.draw(&Text::new(line.name.as_str(), (22, y - 6), style(12))).map_err(text)?;
+    }
+    Ok(())
+}
+
+fn diagram(panel: &Panel, steps: Range<f64>, area: &Area) -> Result<()> {
+    let points = panel.lines.iter().flat_map(|line| &line.points);
+    let values = range(points.map(|point| point.1), 0.05);
     let format = |value: &f64| number(*value, values.end - values.start);
-    let style = |size: u32| TextStyle::from(("sans-serif", size).into_font()).color(&TEXT);
     let mut chart = ChartBuilder::on(area)
         .margin(14)
         .caption(&panel.title, style(17))
@@ -83,20 +114,12 @@ fn draw(panel: &Panel, area: &Area) -> Result<()> {
         .draw()
         .map_err(text)?;
     for (line, colour) in panel.lines.iter().zip(colours(panel)) {
-        let style = style_of(line, colour);
-        let drawn = chart.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(text)?;
-        if panel.lines.len() > 1 {
-            drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
-        }
+        let series = LineSeries::new(line.points.iter().copied(), style_of(line, colour));
+        chart.draw_series(series).map_err(text)?;
         if line.points.len() <= DOTTED {
             let dot = |point: &(f64, f64)| Circle::new(*point, 3, colour.filled());
             chart.draw_series(line.points.iter().map(dot)).map_err(text)?;
         }
-    }
-    if panel.lines.len() > 1 {
-        let mut labels = chart.configure_series_labels();
-        labels.position(place(panel)).label_font(style(12)).background_style(WHITE.mix(0.8));
-        labels.draw().map_err(text)?;
     }
     Ok(())
 }
@@ -112,21 +135,8 @@ fn style_of(line: &Line, colour: RGBColor) -> ShapeStyle {
     colour.mix(opacity).stroke_width(width)
 }
 
-/// Labels stand where lines are not: below those that rise, above those that fall.
-fn place(panel: &Panel) -> SeriesLabelPosition {
-    let rises = |line: &Line| match (line.points.first(), line.points.last()) {
-        (Some(first), Some(last)) => last.1 - first.1,
-        _ => 0.0,
-    };
-    if panel.lines.iter().map(rises).sum::<f64>() > 0.0 {
-        SeriesLabelPosition::LowerRight
-    } else {
-        SeriesLabelPosition::UpperRight
-    }
-}
-
 /// From the least to the greatest value, widened by a part of that, and where they are equal by a part of the value.
-fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
+fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
     let start = (f64::INFINITY, f64::NEG_INFINITY);
     let (least, most) = values.fold(start, |(least, most), value| (least.min(value), most.max(value)));
     let extent = most - least;
