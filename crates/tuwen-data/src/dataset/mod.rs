@@ -22,6 +22,7 @@ mod webdataset;
 pub use error::DataError;
 pub use folder::ImageFolder;
 pub use parquet::ParquetDataset;
+pub use pattern::braces as brace_names;
 use place::Place;
 pub use place::{Access, is_remote};
 pub use table::{Columns, TableDataset};
