@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tuwen_data::image::{RgbImage, Size};
-use tuwen_fuzz::one_line;
+use tuwen_fuzz::say;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor};
 use tuwen_nn::Scope;
 use tuwen_tensor::checkpoint::TensorSource as _;
@@ -19,17 +19,17 @@ fuzz_target!(|data: &[u8]| {
     for config in [ClipConfig::from_hf_json(text), ClipConfig::from_open_clip_json(text)] {
         match config {
             Ok(config) => describe(&config),
-            Err(error) => one_line(&error),
+            Err(error) => say(&error),
         }
     }
     match ClipImageProcessor::from_hf_json(text) {
         Ok(processor) => prepare(&processor),
-        Err(error) => one_line(&error),
+        Err(error) => say(&error),
     }
     let Ok(json) = serde_json::from_str::<Value>(text) else { return };
     match ClipImageProcessor::from_open_clip_json(json.get("preprocess_cfg").unwrap_or(&json), 16) {
         Ok(processor) => prepare(&processor),
-        Err(error) => one_line(&error),
+        Err(error) => say(&error),
     }
 });
 
@@ -48,7 +48,7 @@ fn describe(config: &ClipConfig) {
     if vision <= DEEPEST && config.text.num_hidden_layers <= DEEPEST {
         match Clip::new(config, Scope::count()) {
             Ok(clip) => drop(clip.parameters().names()),
-            Err(report) => one_line(&report),
+            Err(report) => say(&report),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::panic;
 
 use libfuzzer_sys::fuzz_target;
 use tuwen_data::image::{Interpolation, Middle, Picture, Resize, Size, ToRgb, Transform};
-use tuwen_fuzz::one_line;
+use tuwen_fuzz::say;
 
 /// More would only be slow; the limit itself has its own tests.
 const MOST_PIXELS: u64 = 1 << 20;
@@ -14,7 +14,7 @@ fuzz_target!(
     init: forgive_decoders(),
     |data: &[u8]| match Picture::decode_within(data, MOST_PIXELS) {
         Ok(picture) => use_it(&picture, data.last().copied().unwrap_or(0)),
-        Err(error) => one_line(&error),
+        Err(error) => say(&error),
     }
 );
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tuwen::{ModelFiles, Options};
-use tuwen_fuzz::{file, one_line, write};
+use tuwen_fuzz::{file, say, write};
 
 /// What the input is, by its first byte.
 const NAMES: [&str; 3] = ["config.json", "open_clip_config.json", "preprocessor_config.json"];
@@ -24,7 +24,7 @@ fuzz_target!(
         let opened = ModelFiles::open(&directory, &Options::default()).and_then(tuwen::Model::new);
         match opened {
             Ok(model) => drop(model),
-            Err(error) => one_line(&error),
+            Err(error) => say(&error),
         }
     }
 );

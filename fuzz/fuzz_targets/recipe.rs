@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tuwen_fuzz::{one_line, write};
+use tuwen_fuzz::{say, write};
 use tuwen_train::Recipe;
 
 fuzz_target!(|data: &[u8]| match Recipe::read(&write("recipe.toml", data)) {
@@ -14,5 +14,5 @@ fuzz_target!(|data: &[u8]| match Recipe::read(&write("recipe.toml", data)) {
             schedule.at(step);
         }
     }
-    Err(error) => one_line(&error),
+    Err(error) => say(&error),
 });

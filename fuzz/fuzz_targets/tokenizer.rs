@@ -5,7 +5,7 @@ use std::io;
 
 use libfuzzer_sys::fuzz_target;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
-use tuwen_fuzz::one_line;
+use tuwen_fuzz::say;
 
 /// By the first byte, what the others are; a NUL parts two files.
 const FILES: [&[&str]; 4] = [
@@ -31,6 +31,6 @@ fuzz_target!(|data: &[u8]| {
             let all: Vec<u32> = (0..tokenizer.vocab_size() as u32 + 2).collect();
             tokenizer.decode(&all);
         }
-        Err(error) => one_line(&error),
+        Err(error) => say(&error),
     }
 });

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: a limit on memory, a place for files, and what is done with a checkpoint.
 
 use std::alloc::System;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -66,9 +67,14 @@ fn read_tensors(source: &dyn TensorSource) {
     }
 }
 
-/// What is shown to a user is a line, not too long, and cannot steer a terminal.
-pub fn one_line(error: &dyn std::fmt::Display) {
+/// What is wrong with a checkpoint is a line, not too long, that cannot steer a terminal.
+fn one_line(error: &dyn Display) {
     let message = error.to_string();
     assert!(!message.is_empty() && message.len() < 4000, "{} bytes: {message:.200}", message.len());
     assert!(!message.chars().any(char::is_control), "{message:?}");
+}
+
+/// What is wrong with anything else is said without a panic; the program cuts and escapes what it shows.
+pub fn say(error: &dyn Display) {
+    assert!(!error.to_string().trim().is_empty());
 }
