@@ -12,6 +12,7 @@ mod tiff;
 mod webp;
 
 use std::fs;
+use std::io::Read as _;
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -20,6 +21,9 @@ use super::{Picture, RgbImage};
 
 /// The greatest number of pixels of an image: where Pillow begins to warn of decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// The greatest length of an image file: room for [`MAX_PIXELS`] without compression.
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// Decodes an image file and turns it into RGB as Pillow's `convert("RGB")` does.
 ///
@@ -61,11 +65,27 @@ impl Picture {
     /// Reads and decodes an image file; its name does not matter.
     ///
     /// # Errors
-    /// Where the file cannot be read, and see [`Picture::decode`]; the error names the file.
+    /// Where the file cannot be read or has more than [`MAX_BYTES`], and see [`Picture::decode`]; the error names the
+    /// file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let decoded = fs::read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
+        let decoded = read(path).and_then(|bytes| Self::decode(&bytes));
         decoded.map_err(|reason| ImageError::File { path: path.to_owned(), reason: Box::new(reason) })
     }
+}
+
+/// The bytes of an image file. What is none is not read to its end: it may be huge, or have none.
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    /// Enough for [`sniff`].
+    const HEAD: u64 = 64;
+    let mut file = fs::File::open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().clamp(HEAD, 1 << 24) as usize + 1);
+    file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    sniff(&bytes)?;
+    file.take(MAX_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(ImageError::TooLong { limit: MAX_BYTES });
+    }
+    Ok(bytes)
 }
 
 /// What a decoder works on.
