@@ -64,7 +64,9 @@ impl ConvBatchNorm {
         let (gamma, beta) = (self.norm.weight.value(), self.norm.bias.value());
         let (normed, batch) = ops::batch_norm(&y, &gamma, &beta, residual, relu, EPS);
         let count = (y.elements() / y.last_dim()) as f32;
-        self.norm.track(&batch, count / (count - 1.0).max(1.0));
+        if pass.moves_statistics() {
+            self.norm.track(&batch, count / (count - 1.0).max(1.0));
+        }
         normed
     }
 

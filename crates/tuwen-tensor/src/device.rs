@@ -181,6 +181,13 @@ pub trait Device: Send + Sync + Debug {
     fn softmax(&self, x: &Buffer, cols: usize) -> Buffer;
     /// Cross entropy of each row of logits against class numbers or soft targets, and its gradient.
     fn cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
+    /// As [`Device::cross_entropy`], each logit being a question of its own.
+    fn binary_cross_entropy(
+        &self,
+        logits: &Buffer,
+        targets: crate::Targets<'_>,
+        cols: usize,
+    ) -> (Buffer, Buffer);
 
     /// Rows `ids` of a table.
     fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer;

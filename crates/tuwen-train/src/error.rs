@@ -42,12 +42,12 @@ pub enum TrainError {
         reason: String,
     },
     /// Too little data for a single step.
-    #[error("the data give {samples} samples, fewer than the batch size of {batch_size}")]
+    #[error("the data give {samples} samples, fewer than the {needed} of a single step")]
     TooLittleData {
         /// Samples in an epoch.
         samples: usize,
         /// Samples in a step.
-        batch_size: usize,
+        needed: usize,
     },
     /// A whole epoch without a batch.
     #[error("an epoch gave no batch: {failures} samples could not be read")]

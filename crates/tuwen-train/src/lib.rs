@@ -16,8 +16,8 @@ mod schedule;
 pub mod setup;
 mod trainer;
 
-pub use contrastive::{ClipBatch, Contrastive};
-pub use data::ContrastiveData;
+pub use contrastive::{ClipBatch, Contrastive, Pairs};
+pub use data::{ContrastiveData, Preparation};
 pub use error::TrainError;
 pub use evaluate::Metrics;
 pub use log::{EvalRecord, Log, StepRecord};

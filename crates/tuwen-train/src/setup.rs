@@ -6,17 +6,21 @@ use std::sync::Arc;
 use tuwen::{ModelFiles, Options};
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
-use tuwen_models::clip::config::{LAYER_NORM_EPS, LOGIT_SCALE_INIT};
+use tuwen_models::clip::config::{
+    LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
+};
+
 use tuwen_models::clip::{
     Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
 };
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
+use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation, captions};
-use crate::recipe::{Model, Vision};
+use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Start, TrainError, Trainer};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
@@ -37,12 +41,22 @@ pub fn contrastive(
     let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
-            let config = config(&recipe.model, &tokenizer)?;
+            let mut config = config(&recipe.model, &tokenizer)?;
+            if recipe.train.loss == Loss::Siglip {
+                config.logit_scale_init_value = SIGLIP_LOGIT_SCALE_INIT;
+                config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+            }
             let processor = processor(&config);
             (config, processor, Scope::init(recipe.seed))
         }
-        Some(files) => {
+        Some(mut files) => {
             fits(&tokenizer, &files.config, &files.name)?;
+            if recipe.train.loss == Loss::Siglip && files.config.logit_bias_init_value.is_none() {
+                files.config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+                let bias = RawTensor::from_f32(&[], &[SIGLIP_LOGIT_BIAS_INIT]);
+                let added = [("logit_bias".to_owned(), bias)].into();
+                files.weights = Arc::new(Overlay::new(files.weights, added));
+            }
             (files.config, files.processor, Scope::load_trainable(files.weights))
         }
     };

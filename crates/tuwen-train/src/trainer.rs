@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use tuwen_nn::Pass;
-use tuwen_tensor::ops;
+use tuwen_tensor::Gradients;
 
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::{
@@ -136,7 +136,9 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
             self.tell(observer, Event::Logged(&record));
         }
         self.tell(observer, Event::Step { record: &record, total_steps });
-        let epoch_ended = self.batches.peek().is_none();
+        // Batches that do not fill a step are left out, as samples are that do not fill a batch.
+        let left = self.data.batches_per_epoch().saturating_sub(self.state.batch);
+        let epoch_ended = self.batches.peek().is_none() || left < self.recipe.train.accumulate_steps;
         if epoch_ended {
             (self.state.epoch, self.state.batch) = (self.state.epoch + 1, 0);
             self.batches = self.data.epoch(self.state.epoch, 0).peekable();
@@ -150,43 +152,57 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         Ok(())
     }
 
-    /// Forward, backward, update.
+    /// Forward and backward for each batch of the step, then the update.
     fn step(&mut self) -> Result<StepRecord, TrainError> {
         let step = self.state.step;
-        let Some(batch) = self.batches.next() else {
-            return Err(TrainError::NoData { failures: self.data.failures() });
-        };
-        let batch = batch?;
         let lr = self.schedule.at(step);
-        let losses = self.objective.losses(&batch, &Pass::train())?;
-        let named: Metrics =
-            losses.iter().map(|(name, loss)| ((*name).into(), f64::from(loss.item()))).collect();
-        let total = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| ops::add(&a, &b));
-        let total = total.expect("an objective has at least one loss");
-        let loss = f64::from(total.item());
+        let (losses, gradients) = self.gradients()?;
+        let loss: f64 = losses.values().sum();
         let diverged = |what, value| TrainError::Diverged { step: step + 1, what, value };
         if !loss.is_finite() {
             return Err(diverged("the loss", loss));
         }
-        let grad_norm = self.optimizer.step(total.backward(), lr);
+        let grad_norm = self.optimizer.step(gradients, lr);
         if !grad_norm.is_finite() {
             return Err(diverged("the gradient's length", grad_norm));
         }
         self.objective.after_step();
+        let batches = self.recipe.train.accumulate_steps;
         self.state.step += 1;
-        self.state.batch += 1;
-        self.pace.1 += self.recipe.train.batch_size;
+        self.state.batch += batches;
+        self.pace.1 += self.recipe.train.batch_size * batches as usize;
         Ok(StepRecord {
             step: self.state.step,
             epoch: self.state.epoch,
             loss,
-            losses: named,
+            losses,
             lr,
             gauges: self.objective.gauges(),
             grad_norm,
             images_per_second: self.pace.1 as f64 / self.pace.0.elapsed().as_secs_f64(),
             data_failures: self.data.failures(),
         })
+    }
+
+    /// The mean of the losses and of the gradients over the batches of a step.
+    fn gradients(&mut self) -> Result<(Metrics, Gradients), TrainError> {
+        let pass = Pass::train().with_checkpointing(self.recipe.train.gradient_checkpointing);
+        let batches = self.recipe.train.accumulate_steps;
+        let mut sum = (Metrics::new(), Gradients::default());
+        for _ in 0..batches {
+            let Some(batch) = self.batches.next() else {
+                return Err(TrainError::NoData { failures: self.data.failures() });
+            };
+            let (losses, gradients) = self.objective.gradients(&batch?, &pass)?;
+            losses
+                .into_iter()
+                .for_each(|(name, loss)| *sum.0.entry(name).or_default() += loss / batches as f64);
+            sum.1.accumulate(gradients);
+        }
+        if batches > 1 {
+            sum.1.scale(1.0 / batches as f32);
+        }
+        Ok(sum)
     }
 
     /// Makes the evaluations that are due; where the first one is better than ever, exports the model to `best`.

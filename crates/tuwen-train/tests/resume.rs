@@ -76,12 +76,17 @@ impl BatchSource for Numbers {
 }
 
 fn recipe(directory: &Path, epochs: u64) -> Recipe {
+    recipe_with(directory, epochs, "")
+}
+
+/// With more keys of `[train]`.
+fn recipe_with(directory: &Path, epochs: u64, train: &str) -> Recipe {
     let text = format!(
         r#"
         output = "out"
         model = {{ preset = "none" }}
         data = [{{ path = "none" }}]
-        train = {{ batch_size = 2, epochs = {epochs}, checkpoint_every = 3, log_every = 1 }}
+        train = {{ batch_size = 2, epochs = {epochs}, checkpoint_every = 3, log_every = 1{train} }}
         optimizer = {{ lr = 0.05, warmup_steps = 2, grad_clip_norm = 1.0 }}
         eval = [{{ kind = "retrieval", path = "dev", every_epochs = 2 }}]
         "#
@@ -133,6 +138,41 @@ fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
         assert_eq!(log(directory.path()), expected, "dropped after step {stop}");
         assert_eq!(weights(directory.path()), weights(whole.path()), "dropped after step {stop}");
     }
+}
+
+/// Five batches an epoch are two steps of two; the fifth is left out.
+#[test]
+fn a_step_of_two_batches_is_one_of_their_mean() {
+    let run = |stop: u64| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let start = |start| {
+            let recipe = recipe_with(directory.path(), 2, ", accumulate_steps = 2");
+            Trainer::new(recipe, Halving::new(), Numbers, start).expect("a trainer")
+        };
+        let mut first = start(Start::Anew);
+        for _ in 0..stop {
+            first.advance(&mut |_| ControlFlow::Continue(())).expect("a step");
+        }
+        drop(first);
+        start(Start::ResumeIfPossible).run(&mut |_| ControlFlow::Continue(())).expect("runs");
+        log(directory.path())
+    };
+    let whole = run(0);
+    let steps: Vec<&Value> = whole.iter().filter(|line| line["loss"].is_number()).collect();
+    assert_eq!(steps.len(), 4);
+    assert_eq!((&steps[1]["epoch"], &steps[2]["epoch"]), (&0.into(), &1.into()));
+    for stop in 1..4 {
+        assert_eq!(run(stop), whole, "dropped after step {stop}");
+    }
+
+    let halving = Halving::new();
+    let loss = |epoch: u64, batch: u64| {
+        let batch = Numbers.epoch(epoch, batch).next().expect("a batch").expect("whole");
+        let losses = halving.losses(&batch, &Pass::train()).expect("computed");
+        f64::from(losses[0].1.item())
+    };
+    let expected = (loss(0, 0) + loss(0, 1)) / 2.0;
+    assert!((steps[0]["loss"].as_f64().expect("a number") - expected).abs() < 1e-6);
 }
 
 #[test]

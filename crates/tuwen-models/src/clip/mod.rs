@@ -13,7 +13,7 @@ pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
-use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope};
+use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope, Temperature};
 use tuwen_tensor::{Param, Tensor, ops};
 
 use crate::{ModifiedResNet, VisionTransformer};
@@ -92,6 +92,11 @@ impl Clip {
         self.text_projection.forward(&self.text_model.forward_by_length(tokens, pass))
     }
 
+    /// The text tower.
+    pub fn text_model(&self) -> &TextTransformer {
+        &self.text_model
+    }
+
     /// Image features on the unit sphere.
     pub fn embed_image(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
         let embedding = ops::l2_normalize(&self.image_features(pixel_values, pass));
@@ -104,6 +109,11 @@ impl Clip {
         let embedding = ops::l2_normalize(&self.text_features(tokens, pass));
         pass.record(|| "text.normalised".into(), || embedding.clone());
         embedding
+    }
+
+    /// From cosines to logits, on the tape.
+    pub fn temperature(&self) -> Temperature {
+        Temperature { scale: self.logit_scale(), bias: self.logit_bias() }
     }
 
     /// The factor between cosines and logits, on the tape.

@@ -20,7 +20,7 @@ pub(crate) use changes::differences;
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
-pub use train::Train;
+pub use train::{Loss, Train};
 
 /// A training run. Paths are relative to the file that it was read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,8 +124,9 @@ impl Recipe {
         }
     }
 
-    /// The learning rate over `steps_per_epoch` steps an epoch.
-    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+    /// The learning rate over so many batches an epoch.
+    pub fn schedule(&self, batches_per_epoch: u64) -> Schedule {
+        let steps_per_epoch = batches_per_epoch / self.train.accumulate_steps;
         let steps = self.train.epochs * steps_per_epoch;
         Schedule {
             lr: self.optimizer.lr,
@@ -143,7 +144,8 @@ impl Recipe {
             recipe.remove("export");
             if let Some(train) = recipe.get_mut("train").and_then(Value::as_object_mut) {
                 train.retain(|key, _| {
-                    !["log_every", "checkpoint_every", "threads", "cache_megabytes"].contains(&key.as_str())
+                    !["log_every", "checkpoint_every", "threads", "cache_megabytes", "gradient_checkpointing"]
+                        .contains(&key.as_str())
                 });
             }
         }
