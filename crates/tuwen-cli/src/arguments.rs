@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, embed, r#match, params, train, verify};
+use crate::commands::{classify, completions, embed, man, r#match, params, train, verify};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -63,6 +63,8 @@ pub enum Verb {
     Verify(verify::Verify),
     /// Write a completion script for a shell
     Completions(completions::Completions),
+    /// Write manual pages
+    Man(man::Manual),
 }
 
 /// A device that this build computes on.

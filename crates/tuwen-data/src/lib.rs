@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod dataset;
+pub mod files;
 pub mod image;
 pub mod loader;
 pub mod rng;

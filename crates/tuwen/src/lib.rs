@@ -21,6 +21,7 @@ mod embedder;
 mod embeddings;
 mod error;
 mod files;
+mod fingerprint;
 mod matcher;
 mod model;
 pub mod params;

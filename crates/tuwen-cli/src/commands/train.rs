@@ -2,16 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
+use crate::interrupt::stop_on_interrupt;
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -70,19 +69,6 @@ impl Train {
         }
         Ok(Status::after(failed.len()))
     }
-}
-
-/// A flag that an interrupt raises; a second one ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    let handler = move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).context("cannot listen to interrupts")?;
-    Ok(stop)
 }
 
 fn explain(error: TrainError) -> Failure {

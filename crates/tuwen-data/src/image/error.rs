@@ -79,12 +79,6 @@ pub enum ImageError {
         /// What it uses.
         feature: String,
     },
-    /// The file has more bytes than are read.
-    #[error("the file is too long for an image: at most {limit} bytes are read")]
-    TooLong {
-        /// The greatest length.
-        limit: u64,
-    },
     /// More pixels than allowed, according to the header.
     #[error("the {format} image is too large: {width} x {height} pixels, at most {limit} in all are allowed")]
     TooLarge {

@@ -12,18 +12,22 @@ mod tiff;
 mod webp;
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Cursor, Read as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
 use super::error::{Format, ImageError};
 use super::{Picture, RgbImage};
+use crate::files::read_limited;
 
 /// The greatest number of pixels of an image: where Pillow begins to warn of decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
 
 /// The greatest length of an image file: room for [`MAX_PIXELS`] without compression.
 pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Bytes at the beginning of a file that are enough for [`sniff`].
+const HEAD: u64 = 64;
 
 /// Decodes an image file and turns it into RGB as Pillow's `convert("RGB")` does.
 ///
@@ -75,17 +79,11 @@ impl Picture {
 
 /// The bytes of an image file. What is none is not read to its end: it may be huge, or have none.
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
-    /// Enough for [`sniff`].
-    const HEAD: u64 = 64;
     let mut file = fs::File::open(path)?;
-    let mut bytes = Vec::with_capacity(file.metadata()?.len().clamp(HEAD, 1 << 24) as usize + 1);
-    file.by_ref().take(HEAD).read_to_end(&mut bytes)?;
-    sniff(&bytes)?;
-    file.take(MAX_BYTES + 1 - bytes.len() as u64).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ImageError::TooLong { limit: MAX_BYTES });
-    }
-    Ok(bytes)
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    sniff(&head)?;
+    Ok(read_limited(Cursor::new(head).chain(file), MAX_BYTES)?)
 }
 
 /// What a decoder works on.
@@ -130,8 +128,11 @@ impl File<'_> {
     }
 }
 
-/// The kind of file by its first bytes.
-fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
+/// The kind of an image file by its first bytes, of which 64 are enough.
+///
+/// # Errors
+/// What it seems to be if it is no image.
+pub fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
     Ok(match bytes {
         [] => return Err(ImageError::Empty),
         [0xff, 0xd8, 0xff, ..] => Format::Jpeg,
