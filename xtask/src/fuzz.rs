@@ -21,7 +21,7 @@ struct Target {
     shared: &'static [(&'static str, &'static [&'static str])],
 }
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     Target {
         name: "checkpoint",
         max_len: 1 << 16,
@@ -29,6 +29,7 @@ const TARGETS: [Target; 8] = [
     },
     Target { name: "pickle", max_len: 1 << 14, shared: &[] },
     Target { name: "configuration", max_len: 1 << 13, shared: &[("fixtures", &["config.json"])] },
+    Target { name: "dataset", max_len: 1 << 14, shared: &[] },
     Target { name: "model", max_len: 1 << 12, shared: &[] },
     Target {
         name: "image",
