@@ -1,5 +1,7 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
+mod adapter;
+mod average;
 pub mod checkpoint;
 mod contrastive;
 mod data;
@@ -8,6 +10,7 @@ mod error;
 pub mod evaluate;
 mod evaluation;
 mod export;
+mod frozen;
 mod log;
 mod objective;
 mod optimizer;
@@ -16,6 +19,7 @@ mod schedule;
 pub mod setup;
 mod trainer;
 
+pub use average::Average;
 pub use contrastive::{ClipBatch, Contrastive, Pairs};
 pub use data::{ContrastiveData, Preparation};
 pub use error::TrainError;

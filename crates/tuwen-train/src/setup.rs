@@ -1,9 +1,8 @@
 //! From a recipe to everything that a run consists of.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tuwen::{ModelFiles, Options};
+use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
 use tuwen_models::clip::config::{
@@ -21,7 +20,7 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation, captions};
 use crate::recipe::{Loss, Model, Vision};
-use crate::{Recipe, Start, TrainError, Trainer};
+use crate::{Recipe, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
@@ -36,7 +35,7 @@ pub fn contrastive(
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(open(&recipe.resolve(from))?),
+        Some(from) => Some(adapter::open_base(&recipe, from)?),
     };
     let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
@@ -57,7 +56,8 @@ pub fn contrastive(
                 let added = [("logit_bias".to_owned(), bias)].into();
                 files.weights = Arc::new(Overlay::new(files.weights, added));
             }
-            (files.config, files.processor, Scope::load_trainable(files.weights))
+            let scope = adapter::scope(&recipe, &files)?;
+            (files.config, files.processor, scope)
         }
     };
     let preparation = Preparation {
@@ -70,12 +70,6 @@ pub fn contrastive(
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     Trainer::new(recipe, objective, data, start)
-}
-
-/// A model to start from.
-fn open(from: &Path) -> Result<ModelFiles, TrainError> {
-    let opened = ModelFiles::open(&from.to_string_lossy(), &Options::default());
-    opened.map_err(|error| TrainError::Model(error.to_string()))
 }
 
 /// Images as the program prepares them that loads the exported model.

@@ -37,7 +37,10 @@ impl Train {
         let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
-        console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
+        let trained = trainer.trained();
+        let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
+        console
+            .note(format!("{parameters} parameters{learn}, {total} steps, output in {}", output.display()));
         match (self.resume, done) {
             (true, 0) => console.note("no checkpoint yet: from the first step"),
             (true, _) => console.note(format!("from step {done} on")),
@@ -79,6 +82,10 @@ fn explain(error: TrainError) -> Failure {
         error @ (TrainError::Recipe { .. }
         | TrainError::RecipeChanged { .. }
         | TrainError::UnusedGroup(_)
+        | TrainError::Lora(_)
+        | TrainError::Lock(_)
+        | TrainError::AllFrozen
+        | TrainError::Adapter(_)
         | TrainError::NothingToResume(_)
         | TrainError::TooLittleData { .. }
         | TrainError::Model(_)

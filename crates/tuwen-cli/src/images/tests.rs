@@ -95,7 +95,8 @@ fn of_a_cut_tar_file_what_is_whole_is_visited_and_one_line_said() {
     let long = "B".repeat(2000);
     let shard = tar_of(&[("a.jpg", "A"), ("b.jpg", &long), ("c.txt", &long)]);
     // Header and data: a at 0 to 1024, b at 1024 to 3584, c at 3584 to 6144, then the end.
-    for length in 1..shard.len() - 512 {
+    let edges = [1, 511, 512, 513, 1024, 1536, 3535, 3536, 3537, 3584, 6144, 6655];
+    for length in (1..shard.len() - 512).step_by(97).chain(edges) {
         let piece = &shard[..length];
         fs::write(place.path().join("cut.tar"), piece).expect("written");
         let from_file = visited(place.path(), &["cut.tar"]);

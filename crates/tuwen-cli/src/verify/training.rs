@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use tuwen_models::clip::weights::{from_open_clip, to_open_clip};
+use tuwen_models::clip::weights::{from_open_clip, to_custom_text, to_open_clip};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
 use tuwen_nn::{ContrastiveLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
@@ -119,7 +119,7 @@ fn gradients(
         Some((entry.name.clone(), RawTensor::from_f32(gradient.shape(), &gradient.to_vec())))
     };
     let ours: BTreeMap<_, _> = run.clip.parameters().trainable().filter_map(gradient).collect();
-    let ours = to_open_clip(ours);
+    let ours = named_as(&case.tensors(WEIGHTS)?, ours);
     let recorded = case.tensors("grads.safetensors")?;
     for name in names_of_both(&recorded, &ours) {
         let label = format!("grads.{name}");
@@ -182,8 +182,8 @@ fn final_weights(
     expected: &mut Expected<Checkpoint>,
 ) -> Result<()> {
     let tolerance = Tolerance::abs(final_tolerance(case));
-    let ours = to_open_clip(clip.parameters().clone());
     let (weights, recorded) = (case.tensors(WEIGHTS)?, case.tensors("final_small.safetensors")?);
+    let ours = named_as(&weights, clip.parameters().clone());
     for name in recorded.names() {
         let label = format!("final.{name}");
         let expected = recorded.read(&name)?;
@@ -226,6 +226,15 @@ fn final_tolerance(case: &Case) -> f64 {
     let largest = noted.into_iter().flatten().filter(|(name, _)| !name.ends_with("in_proj_bias"));
     let largest = largest.filter_map(|(_, value)| value.as_f64()).reduce(f64::max);
     largest.map_or(UNLESS_NOTED, |largest| 3.0 * largest)
+}
+
+/// Our tensors under the names of a checkpoint of open_clip, which has two ways to call the text tower.
+fn named_as<S: TensorSource + 'static>(checkpoint: &Checkpoint, ours: S) -> Box<dyn TensorSource> {
+    if checkpoint.info("text.text_projection").is_some() {
+        Box::new(to_custom_text(ours))
+    } else {
+        Box::new(to_open_clip(ours))
+    }
 }
 
 fn names_of_both(a: &dyn TensorSource, b: &dyn TensorSource) -> Vec<String> {

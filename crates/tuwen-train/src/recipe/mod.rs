@@ -12,12 +12,16 @@ use tuwen_nn::Parameters;
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
+mod lock;
+mod lora;
 mod model;
 mod optimizer;
 mod output;
 mod train;
 
 pub(crate) use changes::differences;
+pub use lock::{Lock, LockedTower};
+pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
@@ -49,6 +53,12 @@ pub struct Recipe {
     /// Learning-rate factors and freezing by parameter name; the first match decides.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Towers that stay as they are but for their last layers.
+    #[serde(default, skip_serializing_if = "Lock::is_open")]
+    pub lock: Lock,
+    /// Low-rank adapters, which learn instead of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// What is measured on the way.
     #[serde(default)]
     pub eval: Vec<Eval>,
@@ -95,6 +105,8 @@ impl Recipe {
         self.tokenizer.check()?;
         self.train.check()?;
         self.optimizer.check()?;
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
+        self.export.check(self.lora.is_some(), &self.tokenizer)?;
         self.eval.iter().try_for_each(Eval::check)
     }
 
