@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_data::augment::Augment;
 use tuwen_data::dataset::{Access, DatasetSpec, is_remote};
+use tuwen_data::files::read_text;
 use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
@@ -78,7 +79,9 @@ impl Recipe {
     /// # Errors
     /// One line that names the first thing wrong; for an unknown key, the known ones.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+        /// A thousand times what a long one has.
+        const LONGEST: u64 = 1 << 20;
+        let text = read_text(path, LONGEST).map_err(TrainError::io(path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, base).map_err(|(line, message)| TrainError::Recipe {
             path: path.to_owned(),
