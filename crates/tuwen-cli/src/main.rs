@@ -7,6 +7,7 @@ mod console;
 mod failure;
 mod images;
 mod labels;
+mod memory;
 mod models;
 mod pipeline;
 mod verify;

@@ -9,6 +9,7 @@ pub mod evaluate;
 mod evaluation;
 mod export;
 mod log;
+pub mod memory;
 mod objective;
 mod optimizer;
 pub mod recipe;

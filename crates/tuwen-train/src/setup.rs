@@ -20,6 +20,7 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation, captions};
+use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Start, TrainError, Trainer};
 
@@ -33,6 +34,18 @@ const TOKENIZER: &str = "tokenizer";
 pub fn contrastive(
     recipe: Recipe,
     start: Start,
+) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
+    contrastive_if(recipe, start, &|_| Ok(()))
+}
+
+/// As [`contrastive`], unless `allowed` refuses the memory that it would take; it is asked before that is taken.
+///
+/// # Errors
+/// As [`contrastive`], and what `allowed` gives.
+pub fn contrastive_if(
+    recipe: Recipe,
+    start: Start,
+    allowed: &dyn Fn(&Plan) -> Result<(), TrainError>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
@@ -67,6 +80,7 @@ pub fn contrastive(
         tokenizer,
     };
     let data = ContrastiveData::open(&recipe, preparation.clone())?;
+    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     Trainer::new(recipe, objective, data, start)

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
+use tuwen_train::memory::Plan;
 use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
+use crate::memory;
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -25,6 +27,9 @@ pub struct Train {
     /// Go on from the newest checkpoint in the output directory
     #[arg(long)]
     resume: bool,
+    /// Train though the memory will hardly suffice
+    #[arg(long)]
+    force: bool,
 }
 
 impl Train {
@@ -35,7 +40,8 @@ impl Train {
         // A run that was killed before its first checkpoint goes on from the first step.
         let start = if self.resume { Start::ResumeIfPossible } else { Start::Anew };
         console.note("reading the data");
-        let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
+        let mut trainer = setup::contrastive_if(recipe, start, &|plan| self.check_memory(plan, console))
+            .map_err(explain)?;
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
         console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
@@ -70,6 +76,23 @@ impl Train {
         }
         Ok(Status::after(failed.len()))
     }
+
+    /// Says how much memory the run will take, and refuses it where there is less.
+    fn check_memory(&self, plan: &Plan, console: &Console) -> Result<(), TrainError> {
+        let needed = plan.estimate()?.total();
+        let Some(available) = memory::available() else { return Ok(()) };
+        if needed <= available {
+            let [needed, available] = [needed, available].map(|bytes| bytes as f64 / 1e9);
+            console.note(format_args!("about {needed:.1} GB of memory, {available:.1} GB are available"));
+            return Ok(());
+        }
+        let error = TrainError::Memory { needed, available, advice: plan.advice(available)? };
+        if self.force {
+            console.warn(format_args!("warning: {error}"));
+            return Ok(());
+        }
+        Err(error)
+    }
 }
 
 /// A flag that an interrupt raises; a second one ends the program at once.
@@ -87,6 +110,10 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
 
 fn explain(error: TrainError) -> Failure {
     match error {
+        TrainError::Memory { ref advice, .. } => {
+            let hint = format!("{advice}; --force trains all the same");
+            Failure::usage(error).hint(hint)
+        }
         error @ TrainError::OutputInUse(_) => {
             Failure::usage(error).hint("add --resume, or change `output` in the recipe")
         }

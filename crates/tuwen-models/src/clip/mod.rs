@@ -139,7 +139,8 @@ impl Clip {
 
     /// Keeps the temperature in the range of the paper; call it after each optimizer step.
     pub fn clamp_logit_scale(&self) {
-        let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
-        self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
+        let value = self.logit_scale.value();
+        let clamped = value.item().clamp(0.0, MAX_LOGIT_SCALE);
+        self.logit_scale.assign(&Tensor::on(value.device(), &[clamped], &[]));
     }
 }

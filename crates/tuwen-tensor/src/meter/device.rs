@@ -234,6 +234,10 @@ impl Device for Meter {
         (made(logits.len() / cols.max(1), &[logits]), made(logits.len(), &[logits]))
     }
 
+    fn binary_cross_entropy(&self, logits: &Buffer, targets: Targets<'_>, cols: usize) -> (Buffer, Buffer) {
+        self.cross_entropy(logits, targets, cols)
+    }
+
     fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer {
         made(ids.len() * cols, &[table])
     }
