@@ -10,6 +10,7 @@ mod images;
 mod interrupt;
 mod labels;
 mod lines;
+mod memory;
 mod models;
 mod output;
 mod pipeline;

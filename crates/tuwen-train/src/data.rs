@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share, Survey};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
 use tuwen_tensor::Tensor;
@@ -79,6 +79,13 @@ impl ContrastiveData {
     /// What each data set gives to an epoch.
     pub fn shares(&self) -> Vec<Share> {
         self.loader.shares()
+    }
+
+    /// What some samples say of all.
+    pub fn survey(&self) -> Survey {
+        /// Enough for a mean, and read in a moment.
+        const SAMPLES: usize = 32;
+        self.loader.survey(SAMPLES)
     }
 
     /// What could not be read so far, in words.

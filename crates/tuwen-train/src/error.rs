@@ -41,6 +41,16 @@ pub enum TrainError {
         /// What does not fit.
         reason: String,
     },
+    /// The run would take more memory than there is.
+    #[error("training needs about {} of memory, {} is available", gigabytes(*needed), gigabytes(*available))]
+    Memory {
+        /// Estimated bytes.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+        /// What to set instead.
+        advice: String,
+    },
     /// Too little data for a single step.
     #[error("the data give {samples} samples, fewer than the {needed} of a single step")]
     TooLittleData {
@@ -108,6 +118,11 @@ pub enum TrainError {
     /// A checkpoint does not fit a configuration.
     #[error(transparent)]
     Load(#[from] tuwen_nn::LoadReport),
+}
+
+/// `1.2 GB`
+pub(crate) fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 impl TrainError {

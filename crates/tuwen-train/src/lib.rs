@@ -12,6 +12,7 @@ mod evaluation;
 mod export;
 mod frozen;
 mod log;
+pub mod memory;
 mod objective;
 mod optimizer;
 pub mod recipe;

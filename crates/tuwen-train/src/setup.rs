@@ -8,7 +8,6 @@ use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
 use tuwen_models::clip::config::{
     LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
 };
-
 use tuwen_models::clip::{
     Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
 };
@@ -19,20 +18,23 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation};
+use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
 
-/// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint.
+/// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint. Before it takes
+/// much memory, `allowed` is asked whether it may.
 ///
 /// # Errors
-/// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from.
+/// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from; what `allowed` gives.
 pub fn contrastive(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: &dyn Fn(&Plan) -> Result<(), TrainError>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
@@ -68,6 +70,7 @@ pub fn contrastive(
         tokenizer,
     };
     let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
+    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     Trainer::new(recipe, objective, data, start)

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use serde_json::json;
 use tuwen_data::loader::Share;
+use tuwen_train::memory::Plan;
 use tuwen_train::{Event, Metrics, Outcome, Recipe, Sources, Start, StepRecord, TrainError, setup};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
 use crate::interrupt::stop_on_interrupt;
-use crate::{data_check, stores};
+use crate::{data_check, memory, stores};
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -29,6 +30,9 @@ pub struct Train {
     /// Look at every sample of the training data, print what is wrong, and train nothing; exits with 1 if anything is
     #[arg(long, conflicts_with = "resume")]
     check: bool,
+    /// Train though the memory will hardly suffice
+    #[arg(long)]
+    force: bool,
 }
 
 impl Train {
@@ -45,7 +49,8 @@ impl Train {
             return data_check::complete(&sources, console);
         }
         data_check::quick(&sources, console)?;
-        let mut trainer = setup::contrastive(recipe, &sources, start).map_err(explain)?;
+        let allowed = |plan: &Plan| self.check_memory(plan, console);
+        let mut trainer = setup::contrastive(recipe, &sources, start, &allowed).map_err(explain)?;
         say_shares(&trainer.data().shares(), console);
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
@@ -84,6 +89,23 @@ impl Train {
         }
         Ok(Status::after(failed.len()))
     }
+
+    /// Says how much memory the run will take, and refuses it where there is less.
+    fn check_memory(&self, plan: &Plan, console: &Console) -> Result<(), TrainError> {
+        let needed = plan.estimate()?.total();
+        let Some(available) = memory::available() else { return Ok(()) };
+        if needed <= available {
+            let [needed, available] = [needed, available].map(|bytes| bytes as f64 / 1e9);
+            console.note(format_args!("about {needed:.1} GB of memory, {available:.1} GB are available"));
+            return Ok(());
+        }
+        let error = TrainError::Memory { needed, available, advice: plan.advice(available)? };
+        if self.force {
+            console.warn(format_args!("warning: {error}"));
+            return Ok(());
+        }
+        Err(error)
+    }
 }
 
 /// Says what each of several sources gives to an epoch.
@@ -98,6 +120,10 @@ fn say_shares(shares: &[Share], console: &Console) {
 
 fn explain(error: TrainError) -> Failure {
     match error {
+        TrainError::Memory { ref advice, .. } => {
+            let hint = format!("{advice}; --force trains all the same");
+            Failure::usage(error).hint(hint)
+        }
         error @ TrainError::OutputInUse(_) => {
             Failure::usage(error).hint("add --resume, or change `output` in the recipe")
         }

@@ -143,7 +143,8 @@ impl Clip {
         if !self.logit_scale.is_trainable() {
             return;
         }
-        let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
-        self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
+        let value = self.logit_scale.value();
+        let clamped = value.item().clamp(0.0, MAX_LOGIT_SCALE);
+        self.logit_scale.assign(&Tensor::on(value.device(), &[clamped], &[]));
     }
 }
