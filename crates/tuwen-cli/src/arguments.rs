@@ -26,6 +26,9 @@ pub struct Global {
     /// The model: a directory, a checkpoint file, a hub id in the local cache, or a built-in name [default: builtin]
     #[arg(long, global = true, value_name = "MODEL")]
     pub model: Option<String>,
+    /// A LoRA adapter in peft's layout to merge into the model: a directory or a hub id in the local cache
+    #[arg(long, global = true, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// Where downloaded models lie [default: the cache of the Hugging Face hub]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,

@@ -21,7 +21,7 @@ impl Global {
             Some(directory) => vec![directory.clone()],
             None => hub_caches(|name| std::env::var_os(name)),
         };
-        Options { cache_dirs, ..Options::default() }
+        Options { cache_dirs, adapter: self.adapter.clone(), ..Options::default() }
     }
 
     /// Loads the model.

@@ -32,7 +32,7 @@ pub use aligned::AlignedBuf;
 pub use attention::{AttentionShape, attention, attention_backward, attention_weights};
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
-pub use elementwise::{add, add_broadcast, axpy, mul, scale};
+pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul};
 pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};

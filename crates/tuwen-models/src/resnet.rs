@@ -22,6 +22,9 @@ pub struct ResNetConfig {
 }
 
 impl ResNetConfig {
+    /// Side in pixels of what becomes one place of the last map.
+    pub const CELL: usize = 32;
+
     /// Channels of the last stage.
     pub fn pooled_size(&self) -> usize {
         self.width * 32

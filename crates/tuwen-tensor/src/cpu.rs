@@ -359,6 +359,10 @@ impl Device for Cpu {
         kernels::axpy(1.0, host(x), host_mut(y));
     }
 
+    fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32) {
+        kernels::lerp(weight, host(x), host_mut(y));
+    }
+
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer {
         match host(b) {
             &[factor] => self.scale(a, factor),

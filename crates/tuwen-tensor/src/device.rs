@@ -32,6 +32,11 @@ impl Buffer {
         self.storage.downcast_ref().expect("a buffer stays on the device that made it")
     }
 
+    /// The storage, if it is of this kind.
+    pub(crate) fn try_storage<T: 'static>(&self) -> Option<&T> {
+        self.storage.downcast_ref()
+    }
+
     /// The storage for writing, for the device that made it.
     pub fn storage_mut<T: 'static>(&mut self) -> &mut T {
         self.storage.downcast_mut().expect("a buffer stays on the device that made it")
@@ -214,6 +219,8 @@ pub trait Device: Send + Sync + Debug {
     fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `y += x`.
     fn add_assign(&self, y: &mut Buffer, x: &Buffer);
+    /// `y += weight * (x - y)`, in place.
+    fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
     /// `a * b` element by element; a `b` of one element multiplies everything.
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `x * factor`.

@@ -10,6 +10,7 @@
 pub mod checkpoint;
 mod cpu;
 mod device;
+pub mod meter;
 pub mod ops;
 mod param;
 mod pool;

@@ -4,7 +4,7 @@
 //! return to the pool while the tape unwinds. Where nothing needs a gradient, no node is made.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -149,6 +149,20 @@ impl Gradients {
     pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
         self.by_leaf.get(&leaf.node()?.id())
     }
+}
+
+/// Number of recorded operations that a node depends on, itself included; leaves are none.
+pub(crate) fn len(node: &Arc<Node>) -> usize {
+    let mut seen = HashSet::new();
+    let mut pending = vec![node];
+    let mut operations = 0;
+    while let Some(node) = pending.pop() {
+        if seen.insert(node.id) {
+            operations += usize::from(!node.inputs.is_empty());
+            pending.extend(node.inputs.iter().flatten());
+        }
+    }
+    operations
 }
 
 /// Runs the tape backwards from `root`, whose gradient is `seed`.

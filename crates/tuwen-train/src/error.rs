@@ -82,6 +82,18 @@ pub enum TrainError {
     /// A network that the recipe asks for and that cannot be.
     #[error("[model]: {0}")]
     Model(String),
+    /// Adapters that the network cannot have.
+    #[error("[lora] {0}")]
+    Lora(String),
+    /// Towers that cannot be locked so.
+    #[error("[lock] {0}")]
+    Lock(String),
+    /// An adapter that cannot be read, written or applied.
+    #[error(transparent)]
+    Adapter(Box<tuwen::Error>),
+    /// Everything is frozen.
+    #[error("nothing is left to learn: [lock], [lora] and [[groups]] freeze every parameter")]
+    AllFrozen,
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

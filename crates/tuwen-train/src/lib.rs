@@ -1,5 +1,7 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
+mod adapter;
+mod average;
 pub mod checkpoint;
 mod contrastive;
 mod data;
@@ -8,14 +10,17 @@ mod error;
 pub mod evaluate;
 mod evaluation;
 mod export;
+mod frozen;
 mod log;
 mod objective;
 mod optimizer;
 pub mod recipe;
 mod schedule;
 pub mod setup;
+mod sources;
 mod trainer;
 
+pub use average::Average;
 pub use contrastive::{ClipBatch, Contrastive, Pairs};
 pub use data::{ContrastiveData, Preparation};
 pub use error::TrainError;
@@ -25,4 +30,5 @@ pub use objective::{BatchSource, Loss, Objective};
 pub use optimizer::{Optimizer, Settings, decays};
 pub use recipe::Recipe;
 pub use schedule::{Decay, Schedule};
+pub use sources::Sources;
 pub use trainer::{Event, Observer, Outcome, Start, Trainer};

@@ -10,7 +10,8 @@ use tuwen_tensor::Gradients;
 
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::{
-    BatchSource, EvalRecord, Log, Metrics, Objective, Optimizer, Recipe, Schedule, StepRecord, TrainError,
+    Average, BatchSource, EvalRecord, Log, Metrics, Objective, Optimizer, Recipe, Schedule, StepRecord,
+    TrainError, adapter, average,
 };
 
 /// Whether a run begins or goes on.
@@ -59,6 +60,7 @@ pub struct Trainer<O: Objective, D> {
     recipe: Recipe,
     objective: O,
     optimizer: Optimizer,
+    average: Option<Average>,
     schedule: Schedule,
     data: D,
     batches: Peekable<Box<dyn Iterator<Item = Result<O::Batch, TrainError>>>>,
@@ -75,6 +77,8 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// Prepares a run: brings the objective to the state of the newest checkpoint if it resumes.
     pub fn new(recipe: Recipe, objective: O, data: D, start: Start) -> Result<Self, TrainError> {
         recipe.check_groups(objective.parameters())?;
+        recipe.lock.apply(objective.parameters())?;
+        recipe.lora.as_ref().map_or(Ok(()), |lora| lora.check_names(objective.parameters()))?;
         let output = recipe.output();
         std::fs::create_dir_all(&output).map_err(TrainError::io(&output))?;
         let checkpoints = Checkpoints::below(&output);
@@ -86,25 +90,31 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         let mut optimizer =
             Optimizer::new(objective.parameters(), &recipe.groups, objective.optimizer_settings(&recipe));
         let per_epoch = data.batches_per_epoch();
-        let fresh = State::new(per_epoch, recipe.fingerprint());
+        if optimizer.trained() == 0 {
+            return Err(TrainError::AllFrozen);
+        }
+        let average = Average::of(objective.parameters(), &recipe.train);
+        let fresh = State::new(per_epoch, recipe.fingerprint(), objective.parameters());
         let state = match latest {
             None => fresh,
             Some(path) => {
                 let state = checkpoint::read_state(&path)?;
                 state.fits(&fresh, &path)?;
-                checkpoint::restore(&path, state.step, objective.parameters(), &mut optimizer)?;
+                let parameters = objective.parameters();
+                checkpoint::restore(&path, state.step, parameters, &mut optimizer, average.as_ref())?;
                 state
             }
         };
         Ok(Self {
             schedule: recipe.schedule(per_epoch),
             batches: data.epoch(state.epoch, state.batch).peekable(),
-            log: Log::open(&output.join("log.jsonl"), state.log_length)?,
+            log: Log::open(&output, state.log_length, state.step)?,
             pace: (Instant::now(), 0),
             stopping: false,
             recipe,
             objective,
             optimizer,
+            average,
             data,
             state,
             checkpoints,
@@ -167,6 +177,9 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
             return Err(diverged("the gradient's length", grad_norm));
         }
         self.objective.after_step();
+        if let Some(average) = &self.average {
+            average.update(step);
+        }
         let batches = self.recipe.train.accumulate_steps;
         self.state.step += 1;
         self.state.batch += batches;
@@ -211,7 +224,8 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
             if !last && !self.state.epoch.is_multiple_of(eval.every_epochs) {
                 continue;
             }
-            let metrics = self.objective.evaluate(&self.recipe, eval)?;
+            let metrics =
+                average::in_place_of(&self.average, || self.objective.evaluate(&self.recipe, eval))?;
             let main = metrics.get(eval.kind.main_metric()).copied();
             let record =
                 EvalRecord { step: self.state.step, epoch: self.state.epoch, eval: eval.name(), metrics };
@@ -228,14 +242,18 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
 
     fn save(&mut self, observer: &mut Observer) -> Result<(), TrainError> {
         self.state.log_length = self.log.sync()?;
-        let path = self.checkpoints.save(&self.state, self.objective.parameters(), &self.optimizer)?;
+        let (parameters, average) = (self.objective.parameters(), self.average.as_ref());
+        let path = self.checkpoints.save(&self.state, parameters, &self.optimizer, average)?;
         self.tell(observer, Event::Saved(&path));
-        Ok(())
+        self.log.draw()
     }
 
     fn export(&mut self, name: &str, observer: &mut Observer) -> Result<(), TrainError> {
         let directory = self.recipe.output().join(name);
-        self.objective.export(&directory, self.recipe.export.dtype)?;
+        average::in_place_of(&self.average, || match self.recipe.export.adapter {
+            true => adapter::export(&directory, self.objective.parameters(), &self.recipe),
+            false => self.objective.export(&directory, self.recipe.export.dtype),
+        })?;
         self.tell(observer, Event::Saved(&directory));
         Ok(())
     }
@@ -252,6 +270,11 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// Where batches come from.
     pub fn data(&self) -> &D {
         &self.data
+    }
+
+    /// Number of values that learn.
+    pub fn trained(&self) -> usize {
+        self.optimizer.trained()
     }
 
     /// Steps of the whole run and steps taken.

@@ -3,11 +3,14 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+mod cost;
+pub mod groups;
 pub mod positions;
 pub mod presets;
 pub mod processor;
 mod text;
 pub mod weights;
+mod what_if;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use processor::ClipImageProcessor;
@@ -137,6 +140,9 @@ impl Clip {
 
     /// Keeps the temperature in the range of the paper; call it after each optimizer step.
     pub fn clamp_logit_scale(&self) {
+        if !self.logit_scale.is_trainable() {
+            return;
+        }
         let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
         self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
     }

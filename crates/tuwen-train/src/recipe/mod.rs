@@ -5,18 +5,23 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_data::augment::Augment;
-use tuwen_data::dataset::DatasetSpec;
+use tuwen_data::dataset::{Access, DatasetSpec, is_remote};
+use tuwen_data::files::read_text;
 use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
+mod lock;
+mod lora;
 mod model;
 mod optimizer;
 mod output;
 mod train;
 
 pub(crate) use changes::differences;
+pub use lock::{Lock, LockedTower};
+pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
@@ -48,12 +53,21 @@ pub struct Recipe {
     /// Learning-rate factors and freezing by parameter name; the first match decides.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Towers that stay as they are but for their last layers.
+    #[serde(default, skip_serializing_if = "Lock::is_open")]
+    pub lock: Lock,
+    /// Low-rank adapters, which learn instead of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// What is measured on the way.
     #[serde(default)]
     pub eval: Vec<Eval>,
     /// How models are written.
     #[serde(default)]
     pub export: Export,
+    /// How stores are reached; set by the program, not by the file.
+    #[serde(skip)]
+    pub access: Access,
     /// The directory of the recipe file.
     #[serde(skip)]
     base: PathBuf,
@@ -65,7 +79,9 @@ impl Recipe {
     /// # Errors
     /// One line that names the first thing wrong; for an unknown key, the known ones.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+        /// A thousand times what a long one has.
+        const LONGEST: u64 = 1 << 20;
+        let text = read_text(path, LONGEST).map_err(TrainError::io(path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, base).map_err(|(line, message)| TrainError::Recipe {
             path: path.to_owned(),
@@ -92,6 +108,8 @@ impl Recipe {
         self.tokenizer.check()?;
         self.train.check()?;
         self.optimizer.check()?;
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
+        self.export.check(self.lora.is_some(), &self.tokenizer)?;
         self.eval.iter().try_for_each(Eval::check)
     }
 
@@ -103,9 +121,14 @@ impl Recipe {
         }
     }
 
-    /// A path of the recipe, relative to its file.
+    /// A path of the recipe, relative to its file; the address of something in a store as it is.
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+        if is_remote(path) { path.to_owned() } else { self.base.join(path) }
+    }
+
+    /// A data set of the recipe, ready to be opened.
+    pub(crate) fn dataset(&self, spec: &DatasetSpec) -> DatasetSpec {
+        DatasetSpec { path: self.resolve(&spec.path), access: self.access.clone(), ..spec.clone() }
     }
 
     /// The output directory.

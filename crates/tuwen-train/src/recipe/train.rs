@@ -42,6 +42,12 @@ pub struct Train {
     /// Ends the run early; the schedule ends there too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
+    /// Share of the past in a moving average of what is trained, which evaluations and exported models then use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
+    /// Averages over fewer steps at first: the decay is at most `(1 + step) / (10 + step)`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ema_warmup: bool,
     /// Steps between checkpoints.
     #[serde(default = "default_checkpoint_every")]
     pub checkpoint_every: u64,
@@ -114,6 +120,13 @@ impl Train {
             }
         }
         positive("train.epochs", self.epochs as f64)?;
+        match self.ema_decay {
+            Some(decay) if !(decay > 0.0 && decay < 1.0) => {
+                return Err(format!("train.ema_decay is {decay}; it has to be between 0 and 1"));
+            }
+            None if self.ema_warmup => return Err("train.ema_warmup needs train.ema_decay".into()),
+            _ => {}
+        }
         positive("train.checkpoint_every", self.checkpoint_every as f64)?;
         positive("train.log_every", self.log_every as f64)?;
         positive("train.threads", self.threads as f64)

@@ -12,14 +12,22 @@ mod tiff;
 mod webp;
 
 use std::fs;
+use std::io::{Cursor, Read as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
 use super::error::{Format, ImageError};
 use super::{Picture, RgbImage};
+use crate::files::read_limited;
 
 /// The greatest number of pixels of an image: where Pillow begins to warn of decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// The greatest length of an image file: room for [`MAX_PIXELS`] without compression.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Bytes at the beginning of a file that are enough for [`sniff`].
+const HEAD: u64 = 64;
 
 /// Decodes an image file and turns it into RGB as Pillow's `convert("RGB")` does.
 ///
@@ -27,6 +35,19 @@ pub const MAX_PIXELS: u64 = 178_956_970;
 /// See [`Picture::decode`].
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     Picture::decode(bytes).map(Picture::into_rgb)
+}
+
+/// Width and height of an image file in pixels, by its header.
+///
+/// # Errors
+/// See [`Picture::decode`]; what is broken behind the header is not seen.
+pub fn dimensions(bytes: &[u8]) -> Result<(u64, u64), ImageError> {
+    // Where no pixel is allowed, every decoder stops once it knows how many there are.
+    match Picture::decode_within(bytes, 0) {
+        Err(ImageError::TooLarge { width, height, .. }) => Ok((width, height)),
+        Err(error) => Err(error),
+        Ok(picture) => Ok((picture.width() as u64, picture.height() as u64)),
+    }
 }
 
 impl Picture {
@@ -61,11 +82,21 @@ impl Picture {
     /// Reads and decodes an image file; its name does not matter.
     ///
     /// # Errors
-    /// Where the file cannot be read, and see [`Picture::decode`]; the error names the file.
+    /// Where the file cannot be read or has more than [`MAX_BYTES`], and see [`Picture::decode`]; the error names the
+    /// file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let decoded = fs::read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
+        let decoded = read(path).and_then(|bytes| Self::decode(&bytes));
         decoded.map_err(|reason| ImageError::File { path: path.to_owned(), reason: Box::new(reason) })
     }
+}
+
+/// The bytes of an image file. What is none is not read to its end: it may be huge, or have none.
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let mut file = fs::File::open(path)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    sniff(&head)?;
+    Ok(read_limited(Cursor::new(head).chain(file), MAX_BYTES)?)
 }
 
 /// What a decoder works on.
@@ -110,8 +141,11 @@ impl File<'_> {
     }
 }
 
-/// The kind of file by its first bytes.
-fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
+/// The kind of an image file by its first bytes, of which 64 are enough.
+///
+/// # Errors
+/// What it seems to be if it is no image.
+pub fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
     Ok(match bytes {
         [] => return Err(ImageError::Empty),
         [0xff, 0xd8, 0xff, ..] => Format::Jpeg,
