@@ -12,7 +12,7 @@ mod tiff;
 mod webp;
 
 use std::fs;
-use std::io::{Cursor, Read as _};
+use std::io::{self, Cursor, Read as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -35,6 +35,19 @@ const HEAD: u64 = 64;
 /// See [`Picture::decode`].
 pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     Picture::decode(bytes).map(Picture::into_rgb)
+}
+
+/// Width and height of an image file in pixels, by its header.
+///
+/// # Errors
+/// See [`Picture::decode`]; what is broken behind the header is not seen.
+pub fn dimensions(bytes: &[u8]) -> Result<(u64, u64), ImageError> {
+    // Where no pixel is allowed, every decoder stops once it knows how many there are.
+    match Picture::decode_within(bytes, 0) {
+        Err(ImageError::TooLarge { width, height, .. }) => Ok((width, height)),
+        Err(error) => Err(error),
+        Ok(picture) => Ok((picture.width() as u64, picture.height() as u64)),
+    }
 }
 
 impl Picture {
@@ -72,18 +85,23 @@ impl Picture {
     /// Where the file cannot be read or has more than [`MAX_BYTES`], and see [`Picture::decode`]; the error names the
     /// file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let decoded = read(path).and_then(|bytes| Self::decode(&bytes));
+        let decoded = read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
         decoded.map_err(|reason| ImageError::File { path: path.to_owned(), reason: Box::new(reason) })
     }
 }
 
-/// The bytes of an image file. What is none is not read to its end: it may be huge, or have none.
-fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+/// The bytes of an image file. Of a file that is none only the first: it may be huge, or have no end.
+///
+/// # Errors
+/// A file that cannot be read, or that has more than [`MAX_BYTES`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head)?;
-    sniff(&head)?;
-    Ok(read_limited(Cursor::new(head).chain(file), MAX_BYTES)?)
+    if sniff(&head).is_err() {
+        return Ok(head);
+    }
+    read_limited(Cursor::new(head).chain(file), MAX_BYTES)
 }
 
 /// What a decoder works on.
