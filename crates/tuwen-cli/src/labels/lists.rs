@@ -69,6 +69,8 @@ fn strings(list: &Value) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn outcome(name: &str, text: &str, dataset: Option<&str>) -> Result<Vec<String>, String> {
