@@ -222,7 +222,9 @@ fn files_beside_the_weights() {
         fs::create_dir(&model).expect("created");
         for file in fs::read_dir(place.path().join("model")).expect("a directory").flatten() {
             let is_tokenizer = name.ends_with(".gz")
-                && ["vocab.json", "merges.txt"].iter().any(|other| file.file_name() == *other);
+                && ["tokenizer.json", "vocab.json", "merges.txt"]
+                    .iter()
+                    .any(|other| file.file_name() == *other);
             if !is_tokenizer {
                 fs::copy(file.path(), model.join(file.file_name())).expect("copied");
             }
