@@ -144,7 +144,9 @@ impl Checkpoints {
     /// Removes what runs that were killed while they wrote or removed a checkpoint left.
     fn remove_rubble(&self) -> Result<(), TrainError> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let hidden = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"."));
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let hidden = entries
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".") && is_folder(entry));
         hidden
             .map(|entry| entry.path())
             .try_for_each(|path| fs::remove_dir_all(&path).map_err(TrainError::io(&path)))
