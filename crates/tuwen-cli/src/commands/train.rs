@@ -127,8 +127,8 @@ fn is_full_disk(error: &TrainError) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
-    let kinds = causes.filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
-    kinds.into_iter().any(|kind| matches!(kind, FileTooLarge | QuotaExceeded | StorageFull))
+    let mut kinds = causes.filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+    kinds.any(|kind| matches!(kind, FileTooLarge | QuotaExceeded | StorageFull))
 }
 
 /// Tells of a run: one line for each evaluation, steps on the bar; with `--json` an object for each logged line.
