@@ -221,9 +221,14 @@ fn files_beside_the_weights() {
         let model = place.path().join(name.replace('.', "-"));
         fs::create_dir(&model).expect("created");
         for file in fs::read_dir(place.path().join("model")).expect("a directory").flatten() {
-            let is_tokenizer = name.ends_with(".gz")
-                && ["vocab.json", "merges.txt"].iter().any(|other| file.file_name() == *other);
-            if !is_tokenizer {
+            // What would be read before it.
+            let first = match name {
+                "bpe_simple_vocab_16e6.txt.gz" => &["tokenizer.json", "vocab.json", "merges.txt"][..],
+                "vocab.json" | "merges.txt" => &["tokenizer.json"],
+                _ => &[],
+            };
+            let is_first = first.iter().any(|other| file.file_name() == *other);
+            if !is_first {
                 fs::copy(file.path(), model.join(file.file_name())).expect("copied");
             }
         }

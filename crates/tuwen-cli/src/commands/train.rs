@@ -124,6 +124,9 @@ fn explain(error: TrainError) -> Failure {
             let hint = format!("{advice}; --force trains all the same");
             Failure::usage(error).hint(hint)
         }
+        error if is_full_disk(&error) => {
+            Failure::from(error).hint("make room; `--resume` goes on from the newest checkpoint")
+        }
         error @ TrainError::OutputInUse(_) => {
             Failure::usage(error).hint("add --resume, or change `output` in the recipe")
         }
@@ -143,6 +146,15 @@ fn explain(error: TrainError) -> Failure {
         error @ (TrainError::Load(_) | TrainError::Checkpoint(_)) => Failure::model(error),
         error => error.into(),
     }
+}
+
+/// Whether there is no room for what is to be written.
+fn is_full_disk(error: &TrainError) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+    let mut kinds = causes.filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+    kinds.any(|kind| matches!(kind, FileTooLarge | QuotaExceeded | StorageFull))
 }
 
 /// Tells of a run: one line for each evaluation, steps on the bar; with `--json` an object for each logged line.

@@ -145,7 +145,7 @@ impl Plan {
     fn smaller_parts(
         &self,
         available: u64,
-        needs: &dyn Fn(&dyn Fn(&mut Self)) -> Result<u64, TrainError>,
+        needs: impl Fn(&dyn Fn(&mut Self)) -> Result<u64, TrainError>,
     ) -> Result<Option<(String, u64)>, TrainError> {
         let train = &self.recipe.train;
         let now = train.micro_batch_size.unwrap_or(train.batch_size);

@@ -12,7 +12,7 @@ mod tiff;
 mod webp;
 
 use std::fs;
-use std::io::{Cursor, Read as _};
+use std::io::{self, Cursor, Read as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
@@ -85,18 +85,23 @@ impl Picture {
     /// Where the file cannot be read or has more than [`MAX_BYTES`], and see [`Picture::decode`]; the error names the
     /// file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let decoded = read(path).and_then(|bytes| Self::decode(&bytes));
+        let decoded = read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
         decoded.map_err(|reason| ImageError::File { path: path.to_owned(), reason: Box::new(reason) })
     }
 }
 
-/// The bytes of an image file. What is none is not read to its end: it may be huge, or have none.
-fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+/// The bytes of an image file. Of a file that is none only the first: it may be huge, or have no end.
+///
+/// # Errors
+/// A file that cannot be read, or that has more than [`MAX_BYTES`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
     let mut head = Vec::new();
     file.by_ref().take(HEAD).read_to_end(&mut head)?;
-    sniff(&head)?;
-    Ok(read_limited(Cursor::new(head).chain(file), MAX_BYTES)?)
+    if sniff(&head).is_err() {
+        return Ok(head);
+    }
+    read_limited(Cursor::new(head).chain(file), MAX_BYTES)
 }
 
 /// What a decoder works on.
