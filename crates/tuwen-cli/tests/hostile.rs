@@ -53,7 +53,7 @@ fn refusal(output: &Output, status: i32, what: &str) -> String {
 fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let checked = [kind, data].concat();
     let crc = checked.iter().fold(!0_u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ (crc & 1) * 0xedb8_8320)
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ ((crc & 1) * 0xedb8_8320))
     });
     [&(data.len() as u32).to_be_bytes()[..], &checked, &(!crc).to_be_bytes()].concat()
 }
@@ -135,7 +135,7 @@ fn folders_that_may_not_be_read() {
     let folder = place.path().join("locked");
     fs::create_dir(&folder).expect("created");
     fs::copy(place.path().join("red.png"), folder.join("red.png")).expect("copied");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).expect("locked");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o0)).expect("locked");
     if fs::read_dir(&folder).is_ok() {
         eprintln!("skipped: this user may read everything");
     } else {

@@ -121,7 +121,7 @@ impl Plan {
                 ways.push(("gradient_checkpointing = true".to_owned(), needed));
             }
         }
-        if let Some(way) = self.smaller_parts(available, &needs)? {
+        if let Some(way) = self.smaller_parts(available, needs)? {
             ways.push(way);
         }
         if ways.is_empty() {
