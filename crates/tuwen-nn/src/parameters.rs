@@ -50,6 +50,13 @@ impl Parameters {
     }
 }
 
+/// Entries of several networks as those of one.
+impl FromIterator<Entry> for Parameters {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
 /// The present values.
 impl TensorSource for Parameters {
     fn names(&self) -> Vec<String> {

@@ -17,6 +17,7 @@
 //! library ([`BUILTIN`]). What kind it is, is read from its content.
 
 mod builtin;
+mod classifier;
 mod embedder;
 mod embeddings;
 mod error;
@@ -30,6 +31,7 @@ pub mod templates;
 
 use std::path::PathBuf;
 
+pub use classifier::LinearClassifier;
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
@@ -39,6 +41,7 @@ pub use model::Model;
 pub use source::BUILTIN;
 pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;
+pub use tuwen_models::clip::ImageFeatures;
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+mod features;
 pub mod positions;
 pub mod presets;
 pub mod processor;
@@ -10,6 +11,7 @@ mod text;
 pub mod weights;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
+pub use features::ImageFeatures;
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
