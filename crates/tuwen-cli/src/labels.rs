@@ -20,6 +20,11 @@ pub struct LabelOptions {
 }
 
 impl LabelOptions {
+    /// Whether the user gave any.
+    pub fn are_given(&self) -> bool {
+        self.labels.is_some() || self.labels_file.is_some()
+    }
+
     /// The labels in the order in which they are first given, without blanks and repetitions.
     pub fn read(&self, console: &Console) -> Result<Vec<String>, Failure> {
         let mut given: Vec<String> = Vec::new();

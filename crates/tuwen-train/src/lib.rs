@@ -1,13 +1,14 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
 pub mod checkpoint;
+mod classification;
 mod contrastive;
 mod data;
 mod directory;
 mod error;
-pub mod evaluate;
 mod evaluation;
 mod export;
+mod layer_decay;
 mod log;
 mod objective;
 mod optimizer;
@@ -16,13 +17,14 @@ mod schedule;
 pub mod setup;
 mod trainer;
 
+pub use classification::{Classification, LabelledBatch};
 pub use contrastive::{ClipBatch, Contrastive};
-pub use data::ContrastiveData;
+pub use data::{ClassificationData, ContrastiveData};
 pub use error::TrainError;
-pub use evaluate::Metrics;
 pub use log::{EvalRecord, Log, StepRecord};
 pub use objective::{BatchSource, Loss, Objective};
 pub use optimizer::{Optimizer, Settings, decays};
 pub use recipe::Recipe;
 pub use schedule::{Decay, Schedule};
 pub use trainer::{Event, Observer, Outcome, Start, Trainer};
+pub use tuwen_eval::Metrics;

@@ -53,4 +53,9 @@ pub trait BatchSource {
 
     /// Samples that could not be read so far.
     fn failures(&self) -> u64;
+
+    /// What could not be read so far, in words.
+    fn failed_samples(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

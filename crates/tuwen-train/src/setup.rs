@@ -14,8 +14,9 @@ use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
 
+use crate::classification::Classification;
 use crate::contrastive::Contrastive;
-use crate::data::{ContrastiveData, Preparation, captions};
+use crate::data::{ClassificationData, ContrastiveData, Preparation, captions, classes};
 use crate::recipe::{Model, Vision};
 use crate::{Recipe, Start, TrainError, Trainer};
 
@@ -30,11 +31,37 @@ pub fn contrastive(
     recipe: Recipe,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, start)?;
+    let data = ContrastiveData::open(&recipe, preparation.clone())?;
+    let clip = Clip::new(&config, scope)?;
+    let objective = Contrastive::new(clip, config, preparation, &recipe);
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares fine-tuning for classification: tokenizer, classes, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`]; samples without a class.
+pub fn classification(
+    recipe: Recipe,
+    start: Start,
+) -> Result<Trainer<Classification, ClassificationData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, start)?;
+    let settings = recipe.classification.clone().unwrap_or_default();
+    let classes = classes(&recipe, &settings.classes)?;
+    let data = ClassificationData::open(&recipe, &preparation, classes.clone())?;
+    let clip = Clip::new(&config, scope)?;
+    let objective = Classification::new(clip, config, preparation, classes, settings)?;
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// The network's sizes, what prepares its inputs, and where its weights come from.
+fn parts(recipe: &Recipe, start: Start) -> Result<(ClipConfig, Preparation, Scope), TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(open(&recipe.resolve(from))?),
+        Some(from) => Some(open(from, recipe)?),
     };
-    let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
+    let tokenizer = Arc::new(tokenizer(recipe, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
             let config = config(&recipe.model, &tokenizer)?;
@@ -52,15 +79,13 @@ pub fn contrastive(
         processor,
         tokenizer,
     };
-    let data = ContrastiveData::open(&recipe, preparation.clone())?;
-    let clip = Clip::new(&config, scope)?;
-    let objective = Contrastive::new(clip, config, preparation, &recipe);
-    Trainer::new(recipe, objective, data, start)
+    Ok((config, preparation, scope))
 }
 
-/// A model to start from.
-fn open(from: &Path) -> Result<ModelFiles, TrainError> {
-    let opened = ModelFiles::open(&from.to_string_lossy(), &Options::default());
+/// A model to start from: the built-in one by its name, else a path.
+fn open(from: &Path, recipe: &Recipe) -> Result<ModelFiles, TrainError> {
+    let path = if from == Path::new(tuwen::BUILTIN) { from.to_owned() } else { recipe.resolve(from) };
+    let opened = ModelFiles::open(&path.to_string_lossy(), &Options::default());
     opened.map_err(|error| TrainError::Model(error.to_string()))
 }
 

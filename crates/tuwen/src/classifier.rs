@@ -37,7 +37,10 @@ impl LinearClassifier {
     /// # Panics
     /// If their numbers differ.
     pub fn new(labels: Vec<String>, features: ImageFeatures, weight: Embeddings, bias: Vec<f32>) -> Self {
-        assert!(weight.len() == labels.len() && bias.len() == labels.len(), "a row and a bias for each label");
+        assert!(
+            weight.len() == labels.len() && bias.len() == labels.len(),
+            "a row and a bias for each label"
+        );
         Self { labels, features, weight, bias }
     }
 

@@ -27,7 +27,8 @@ impl Model {
     /// # Errors
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
-        let ModelFiles { name, config, weights, weights_path, processor, notes, own_classifier, tokenizer } = files;
+        let ModelFiles { name, config, weights, weights_path, processor, notes, own_classifier, tokenizer } =
+            files;
         let load = |report| Error::Load { path: weights_path, report };
         let clip = Clip::new(&config, Scope::load(weights)).map_err(load)?;
         Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier })
@@ -46,6 +47,11 @@ impl Model {
     /// Sizes of the network.
     pub fn config(&self) -> &ClipConfig {
         &self.config
+    }
+
+    /// How images are prepared.
+    pub fn processor(&self) -> &ClipImageProcessor {
+        &self.processor
     }
 
     /// The network itself.

@@ -1,11 +1,11 @@
 //! `classify`: which of some labels fits an image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
-use tuwen::{Class, templates};
+use tuwen::{Class, Embedder, Embeddings, LinearClassifier, Model, templates};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -29,6 +29,9 @@ pub struct Classify {
     images: Vec<PathBuf>,
     #[command(flatten)]
     labels: LabelOptions,
+    /// A linear probe that `eval linear-probe --save` wrote, in place of labels
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["labels", "labels_file", "templates", "template_set"])]
+    probe: Option<PathBuf>,
     /// A sentence with {} where the label goes; several are averaged [default: "a photo of a {}."]
     #[arg(long = "template", value_name = "TEXT", value_parser = template)]
     templates: Vec<String>,
@@ -49,6 +52,16 @@ struct Line<'a> {
 
 /// Runs `classify`.
 pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<Status, Failure> {
+    if let Some(probe) = &arguments.probe {
+        let probe = LinearClassifier::read(probe).map_err(model_failure)?;
+        return arguments.by_classifier(&probe, &global.load(console)?, console);
+    }
+    if !arguments.labels.are_given() {
+        let model = global.load(console)?;
+        if let Some(classifier) = model.own_classifier() {
+            return arguments.by_classifier(classifier, &model, console);
+        }
+    }
     let labels = arguments.labels.read(console)?;
     let templates = arguments.templates();
     let model = global.load(console)?;
@@ -61,21 +74,44 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
         let prompts = templates::fill(&labels, &templates).map_err(Failure::usage)?;
         warn_of_cut(&prompts, classifier.truncated(), &model, console);
     }
-    let top = arguments.top.unwrap_or(if console.json { usize::MAX } else { SHOWN });
-    let failed =
-        embed_images(&images::find(&arguments.images), model.embedder(), console, |names, vectors| {
-            for (name, scores) in names.iter().zip(classifier.probabilities(vectors)) {
-                let mut classes = Class::ranked(&labels, &scores);
+    arguments.each(model.embedder(), &labels, |vectors| classifier.probabilities(vectors), console)
+}
+
+impl Classify {
+    /// Classifies by a linear probe or the head of a fine-tuned model.
+    fn by_classifier(
+        &self,
+        classifier: &LinearClassifier,
+        model: &Model,
+        console: &Console,
+    ) -> Result<Status, Failure> {
+        let path = self.probe.as_deref().unwrap_or(Path::new(LinearClassifier::FILE));
+        classifier.check(model.config(), path).map_err(model_failure)?;
+        let embedder = model.embedder_of(classifier.features());
+        self.each(embedder, classifier.labels(), |vectors| classifier.probabilities(vectors), console)
+    }
+
+    /// Prints the labels of each image by the probabilities of its vector.
+    fn each(
+        &self,
+        embedder: Embedder<'_>,
+        labels: &[String],
+        probabilities: impl Fn(&Embeddings) -> Vec<Vec<f32>>,
+        console: &Console,
+    ) -> Result<Status, Failure> {
+        let top = self.top.unwrap_or(if console.json { usize::MAX } else { SHOWN });
+        let failed = embed_images(&images::find(&self.images), embedder, console, |names, vectors| {
+            for (name, scores) in names.iter().zip(probabilities(vectors)) {
+                let mut classes = Class::ranked(labels, &scores);
                 classes.truncate(top);
                 let line = Line { input: name, labels: &classes };
                 console.print(if console.json { serde_json::to_string(&line)? } else { table(&line) })?;
             }
             Ok(())
         })?;
-    Ok(Status::after(failed))
-}
+        Ok(Status::after(failed))
+    }
 
-impl Classify {
     fn templates(&self) -> Vec<String> {
         let named = self.template_set.as_deref().and_then(templates::find);
         match named {

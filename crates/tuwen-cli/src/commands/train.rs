@@ -1,14 +1,17 @@
-//! `tuwen train RECIPE.toml`: contrastive pre-training by a recipe.
+//! `tuwen train RECIPE.toml`: contrastive pre-training, or fine-tuning for classification, by a recipe.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
+use tuwen_train::recipe;
+use tuwen_train::{
+    BatchSource, Event, Metrics, Objective, Outcome, Recipe, Start, StepRecord, TrainError, Trainer, setup,
+};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
@@ -35,9 +38,24 @@ impl Train {
         // A run that was killed before its first checkpoint goes on from the first step.
         let start = if self.resume { Start::ResumeIfPossible } else { Start::Anew };
         console.note("reading the data");
-        let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
+        match recipe.train.objective {
+            recipe::Objective::Contrastive => {
+                self.go(setup::contrastive(recipe, start).map_err(explain)?, &output, console)
+            }
+            recipe::Objective::Classification => {
+                self.go(setup::classification(recipe, start).map_err(explain)?, &output, console)
+            }
+        }
+    }
+
+    fn go<O: Objective, D: BatchSource<Batch = O::Batch>>(
+        &self,
+        mut trainer: Trainer<O, D>,
+        output: &Path,
+        console: &Console,
+    ) -> Result<Status, Failure> {
         let (total, done) = trainer.progress();
-        let parameters = trainer.objective().parameter_count();
+        let parameters = trainer.objective().parameters().total();
         console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
         match (self.resume, done) {
             (true, 0) => console.note("no checkpoint yet: from the first step"),
@@ -98,6 +116,8 @@ fn explain(error: TrainError) -> Failure {
         | TrainError::Model(_)
         | TrainError::Data(_)
         | TrainError::Tokenizer(_)
+        | TrainError::Classes(_)
+        | TrainError::UnknownClass { .. }
         | TrainError::Eval { .. }) => Failure::usage(error),
         error @ (TrainError::Load(_) | TrainError::Checkpoint(_)) => Failure::model(error),
         error => error.into(),

@@ -11,12 +11,14 @@ use tuwen_nn::Parameters;
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
+mod classification;
 mod model;
 mod optimizer;
 mod output;
 mod train;
 
 pub(crate) use changes::differences;
+pub use classification::{Classification, HeadInit, Objective};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
@@ -43,6 +45,9 @@ pub struct Recipe {
     pub augment: Augment,
     /// Length and rhythm of the run.
     pub train: Train,
+    /// The head and its loss, where the objective is classification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
     /// AdamW and its schedule.
     pub optimizer: Optimizer,
     /// Learning-rate factors and freezing by parameter name; the first match decides.
@@ -92,7 +97,24 @@ impl Recipe {
         self.tokenizer.check()?;
         self.train.check()?;
         self.optimizer.check()?;
-        self.eval.iter().try_for_each(Eval::check)
+        self.classification.iter().try_for_each(Classification::check)?;
+        self.eval.iter().try_for_each(Eval::check)?;
+        self.check_objective()
+    }
+
+    /// What belongs to classification only is refused elsewhere: it would be of no effect.
+    fn check_objective(&self) -> Result<(), String> {
+        if self.train.objective == Objective::Classification {
+            return Ok(());
+        }
+        let only = |what: &str| Err(format!("{what} needs train.objective = \"classification\""));
+        if self.classification.is_some() {
+            return only("[classification]");
+        }
+        if let Some(eval) = self.eval.iter().find(|eval| eval.kind == EvalKind::Classification) {
+            return only(&format!("eval {:?}: kind = \"classification\"", eval.name()));
+        }
+        Ok(())
     }
 
     /// Every pattern of a group has to match a parameter: one that does not is misspelt.

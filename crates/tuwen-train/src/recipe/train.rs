@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::positive;
+use super::{Objective, positive};
 
 /// Length and rhythm of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// Image-text pairs in a step.
+    /// What is learnt.
+    #[serde(default, skip_serializing_if = "Objective::is_default")]
+    pub objective: Objective,
+    /// Images in a step, each with its text or its class.
     pub batch_size: usize,
     /// Passes over the data.
     pub epochs: u64,
