@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tuwen::Embeddings;
-use tuwen_eval::logistic::LogisticRegression;
+use tuwen_eval::logistic::{LogisticRegression, Training};
 use tuwen_eval::metrics;
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open};
 
@@ -69,7 +69,7 @@ fn logistic_regression() {
     let coef_abs = number(&meta["tolerance"]["coef_abs"]);
     for c in json(&case.join("config.json"))["C"].as_array().expect("a list") {
         let settings = LogisticRegression { c: number(c), max_iter: 10_000, tolerance: 1e-9 };
-        let fit = settings.fit(&features, &train_y, classes, None);
+        let fit = settings.fit(&Training::new(&features, &train_y, classes), None);
         let name = if number(c) == 10.0 { "10.0".to_owned() } else { c.to_string() };
         let wanted = &expected["logistic_regression"][&name];
         let objective = number(&wanted["objective"]);

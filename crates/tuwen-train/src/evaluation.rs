@@ -79,5 +79,5 @@ pub(crate) fn run(
 fn classification(head: &LinearClassifier, encoded: &Encoded) -> Result<Metrics, EvalError> {
     let classes = Classes::from_names(head.labels().to_vec());
     let labels = classes.places(&encoded.samples, &encoded.data)?;
-    Ok(metrics::classification(&head.logits(&encoded.images), &labels))
+    Ok(metrics::classification(&metrics::log_softmax(head.logits(&encoded.images)), &labels))
 }

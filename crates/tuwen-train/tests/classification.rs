@@ -8,6 +8,7 @@ use serde_json::Value;
 use tuwen::{ImageFeatures, Options, Picture};
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::Tensor;
+use tuwen_train::recipe::ExportType;
 use tuwen_train::{
     BatchSource, Classification, ClassificationData, LabelledBatch, Objective, Outcome, Recipe, Start,
     Trainer, setup,
@@ -156,31 +157,20 @@ fn a_frozen_tower_stays_as_it_is() {
 }
 
 #[test]
-fn the_zero_shot_head_begins_at_the_zero_shot_accuracy() {
+fn a_zero_shot_head_begins_with_the_prompts() {
     let place = tempfile::tempdir().expect("a directory");
-    let rest = r#"
-        [[eval]]
-        name = "prompts"
-        kind = "zero_shot"
-        path = "pictures"
-        templates = ["stripes {}"]
-        [classification]
-        head_init = "zero_shot"
-        templates = ["stripes {}"]
-    "#;
-    // Arrays cannot be both inline and in sections.
-    let recipe = recipe(place.path(), VIT, "");
-    let text = fs::read_to_string(place.path().join("recipe.toml")).expect("read");
-    let text = text.replace("eval = [", "# eval = [")
-        + rest
-        + "[[eval]]\nkind = \"classification\"\npath = \"pictures\"\n";
-    drop(recipe);
-    fs::write(place.path().join("recipe.toml"), text).expect("written");
-    let recipe = Recipe::read(&place.path().join("recipe.toml")).expect("a recipe");
-    let run = setup::classification(recipe.clone(), Start::Anew).expect("a trainer");
-    let metrics = |i: usize| run.objective().evaluate(&recipe, &recipe.eval[i]).expect("evaluated");
-    assert_eq!(metrics(0), metrics(1));
-    assert_eq!(run.objective().classifier().features(), ImageFeatures::Normalized);
+    let rest = "[classification]\nhead_init = \"zero_shot\"\ntemplates = [\"stripes {}\", \"{} stripes\"]";
+    let run = trainer(place.path(), (VIT, rest), Start::Anew);
+    let exported = place.path().join("model");
+    run.objective().export(&exported, ExportType::F32).expect("exported");
+    let model = tuwen::load(&exported.to_string_lossy(), &Options::default()).expect("loads");
+    let head = model.own_classifier().expect("its head");
+    let prompts = model.classifier(head.labels(), &["stripes {}", "{} stripes"]).expect("prompts");
+    assert_eq!((head.features(), head.bias()), (ImageFeatures::Normalized, &[0.0; 3][..]));
+    for (weight, vector) in head.weight().values().iter().zip(prompts.targets().values()) {
+        let expected = model.logit_scale() * vector;
+        assert!((weight - expected).abs() < 1e-4, "{weight}, expected {expected}");
+    }
 }
 
 /// The slope of the loss along the gradient of all parameters is the length of that gradient.

@@ -18,15 +18,6 @@ pub(super) struct Objective<'a> {
     c: f64,
 }
 
-/// A point, and the objective and its gradient there.
-#[derive(Clone)]
-pub(super) struct Evaluation {
-    /// `[classes, dim]` row by row, then an intercept for each class.
-    pub param: Vec<f64>,
-    pub value: f64,
-    pub gradient: Vec<f64>,
-}
-
 /// The sum over a part of the data.
 struct Part {
     loss: f64,
@@ -43,7 +34,8 @@ impl<'a> Objective<'a> {
         1.0 / (self.c * self.labels.len() as f64)
     }
 
-    pub fn evaluate(&self, param: &[f64]) -> Evaluation {
+    /// The objective and its gradient at `[classes, dim]` weights, row by row, and an intercept for each class.
+    pub fn evaluate(&self, param: &[f64]) -> (f64, Vec<f64>) {
         let part = || Part { loss: 0.0, gradient: vec![0.0; param.len()] };
         let mut parts: Vec<Part> = (0..PARTS).map(|_| part()).collect();
         parallel_chunks_mut(&mut parts, 1, |i, part| self.add(param, i, &mut part[0]));
@@ -58,7 +50,7 @@ impl<'a> Objective<'a> {
             value += part.loss / samples;
             gradient.iter_mut().zip(&part.gradient).for_each(|(sum, g)| *sum += g / samples);
         }
-        Evaluation { param: param.to_vec(), value, gradient }
+        (value, gradient)
     }
 
     /// Adds the losses and gradients of a part of the samples.
@@ -117,15 +109,15 @@ mod tests {
         let labels: Vec<usize> = (0..samples).map(|i| (i * i) % classes).collect();
         let objective = Objective::new(&features, &labels, classes, 0.3);
         let param: Vec<f64> = (0..classes * (dim + 1)).map(|i| (i as f64 * 1.3).cos()).collect();
-        let at = objective.evaluate(&param);
+        let (_, gradient) = objective.evaluate(&param);
         for i in 0..param.len() {
             let moved = |by: f64| {
                 let mut param = param.clone();
                 param[i] += by;
-                objective.evaluate(&param).value
+                objective.evaluate(&param).0
             };
             let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-            assert!((slope - at.gradient[i]).abs() < 1e-8, "{i}: {slope} {}", at.gradient[i]);
+            assert!((slope - gradient[i]).abs() < 1e-8, "{i}: {slope} {}", gradient[i]);
         }
     }
 }

@@ -46,6 +46,17 @@ pub fn classification(scores: &[Vec<f32>], labels: &[usize]) -> Metrics {
     metrics.into_iter().map(|(name, share)| (name.to_owned(), 100.0 * share)).collect()
 }
 
+/// Logarithms of the probabilities of logits. A classifier says nothing of how the logits of two samples compare, only of
+/// how their probabilities do; these are rounded to 1 where the logarithms still differ.
+pub fn log_softmax(mut logits: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    for row in &mut logits {
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
+        row.iter_mut().for_each(|logit| *logit = (f64::from(*logit - largest) - sum.ln()) as f32);
+    }
+    logits
+}
+
 fn ranks(scores: &[Vec<f32>], labels: &[usize]) -> impl Iterator<Item = usize> {
     scores.iter().zip(labels).map(|(scores, &label)| rank(scores, |class| class == label))
 }

@@ -8,7 +8,7 @@ mod classification;
 mod ranking;
 mod retrieval;
 
-pub use classification::{classification, mean_per_class, top_k};
+pub use classification::{classification, log_softmax, mean_per_class, top_k};
 pub use ranking::{average_precision, eleven_point_ap, roc_auc};
 pub use retrieval::{ensemble, retrieval, zero_shot};
 

@@ -4,7 +4,7 @@ use tuwen::{Embeddings, ImageFeatures, LinearClassifier};
 use tuwen_data::rng::Rng;
 
 use super::search::{self, Trial};
-use crate::logistic::{Fit, LogisticRegression};
+use crate::logistic::{Fit, LogisticRegression, Training};
 use crate::{Classes, Encoded, EvalError, Metrics, metrics};
 
 /// Features and the class of each row.
@@ -67,9 +67,9 @@ impl Samples {
         self.labels.is_empty()
     }
 
-    /// Metrics of a probe on these samples.
+    /// Metrics of a probe on these samples, by the logarithms of its probabilities.
     pub fn metrics(&self, classifier: &LinearClassifier) -> Metrics {
-        metrics::classification(&classifier.logits(&self.features), &self.labels)
+        metrics::classification(&metrics::log_softmax(classifier.logits(&self.features)), &self.labels)
     }
 
     fn select(&self, rows: &[usize]) -> Self {
@@ -139,9 +139,9 @@ impl LinearProbe {
         let fit = match validation {
             Some(validation) => {
                 let both = train.joined(validation);
-                settings.fit(&both.features, &both.labels, classes, None)
+                settings.fit(&Training::new(&both.features, &both.labels, classes), None)
             }
-            None => settings.fit(&train.features, &train.labels, classes, None),
+            None => settings.fit(&Training::new(&train.features, &train.labels, classes), None),
         };
         tried(c, &fit);
         Ok(Probed { fit, c, trials })
@@ -160,8 +160,9 @@ impl LinearProbe {
     ) -> Vec<Trial> {
         // The fit of a neighbour is a good beginning.
         let mut latest: Option<Fit> = None;
+        let training = Training::new(&train.features, &train.labels, classes);
         search::search(|c| {
-            let fit = self.regression(c).fit(&train.features, &train.labels, classes, latest.as_ref());
+            let fit = self.regression(c).fit(&training, latest.as_ref());
             tried(c, &fit);
             let scores = fit.logits(&validation.features);
             let outcome = (metrics::top_k(&scores, &validation.labels, 1), fit.iterations, fit.converged);

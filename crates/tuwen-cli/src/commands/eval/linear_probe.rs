@@ -1,7 +1,7 @@
 //! `eval linear-probe`: logistic regression on frozen features, as in CLIP's paper or its README.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -45,7 +45,7 @@ pub struct LinearProbe {
     /// Iterations of L-BFGS at most
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     max_iter: u64,
-    /// The length of the gradient at which a fit ends, the objective divided by C and the number of samples
+    /// The length of the gradient, as the Hessian measures it, at which a fit ends
     #[arg(long, value_name = "LENGTH", default_value_t = 1e-4, value_parser = positive)]
     tolerance: f64,
     /// Decides which samples serve for validation
@@ -166,15 +166,13 @@ fn encode(
 
 fn said_of(probed: &Probed) -> String {
     let Probed { fit, c, trials } = probed;
-    let iterations = fit.iterations;
+    let end = format!("{} iterations to an objective of {:.6}", fit.iterations, fit.objective);
     match trials.len() {
-        0 => format!("C {c}, {iterations} iterations"),
+        0 => format!("C {c}, {end}"),
         count => {
             let of_c = |trial: &&tuwen_eval::suites::Trial| trial.c == *c;
             let accuracy = trials.iter().find(of_c).map_or(f64::NAN, |trial| 100.0 * trial.accuracy);
-            format!(
-                "C {c:.4e} of {count} tried ({accuracy:.2} % of the validation samples), {iterations} iterations"
-            )
+            format!("C {c:.4e} of {count} tried ({accuracy:.2} % of the validation samples), {end}")
         }
     }
 }
@@ -205,6 +203,6 @@ mod tests {
         for text in ["0", "-1", "inf", "nan", "x"] {
             assert!(positive(text).is_err(), "{text}");
         }
-        assert_eq!(stem(Path::new("a/b-test.parquet")), "b-test");
+        assert_eq!(stem("a/b-test.parquet".as_ref()), "b-test");
     }
 }
