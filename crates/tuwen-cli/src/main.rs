@@ -4,11 +4,17 @@ mod ahead;
 mod arguments;
 mod commands;
 mod console;
+mod data_check;
 mod failure;
 mod images;
+mod interrupt;
 mod labels;
+mod lines;
 mod models;
+mod output;
 mod pipeline;
+mod stores;
+mod texts;
 mod verify;
 
 use std::process::ExitCode;
@@ -16,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, embed, eval, r#match, params};
+use commands::{classify, completions, embed, eval, man, r#match, params};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -45,5 +51,6 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Completions(verb) => completions::run(verb, console),
+        Verb::Man(verb) => man::run(verb, console),
     }
 }

@@ -6,7 +6,7 @@ use tuwen::{Embeddings, ImageFeatures, LinearClassifier};
 use tuwen_eval::{Classes, metrics};
 use tuwen_models::clip::{Clip, ClipConfig, VisionConfig};
 use tuwen_nn::{Init, Linear, Parameters, Pass, Scope};
-use tuwen_tensor::{Targets, Tensor, no_grad, ops};
+use tuwen_tensor::{Gradients, Targets, Tensor, no_grad, ops};
 
 use crate::data::Preparation;
 use crate::evaluation::{self, Towers};
@@ -14,15 +14,15 @@ use crate::objective::{Loss, Objective};
 use crate::recipe::{self, Eval, ExportType, HeadInit};
 use crate::{Metrics, Recipe, Settings, TrainError, export};
 
+/// The name of the loss in the log.
+const LOSS: &str = "cross_entropy";
 /// The scope of the head.
 const HEAD: &str = "classifier";
 
 /// Images and the number of the class of each.
 pub struct LabelledBatch {
-    /// `[images, 3, size, size]`.
-    pub pixel_values: Tensor,
-    /// A class for each image.
-    pub labels: Vec<u32>,
+    /// `[images, 3, size, size]` and a class for each image, in parts of one size that go through the tower one at a time.
+    pub parts: Vec<(Tensor, Vec<u32>)>,
 }
 
 /// A CLIP network whose image tower learns classes; its text tower stays as it is.
@@ -57,7 +57,7 @@ impl Classification {
         for entry in clip.parameters().trainable().filter(|entry| !learns(&entry.name)) {
             entry.param.set_trainable(false);
         }
-        let parameters = clip.parameters().iter().chain(of_head.iter()).cloned().collect();
+        let parameters = clip.parameters().and(&of_head);
         let this = Self { clip, config, preparation, head, classes, settings, parameters };
         if this.settings.head_init == HeadInit::ZeroShot {
             this.begin_at_zero_shot()?;
@@ -110,7 +110,21 @@ impl Classification {
         self.clip.parameters().trainable().next().is_some()
     }
 
-    fn loss(&self, logits: &Tensor, labels: &[u32]) -> Tensor {
+    /// What a part adds to the loss of its batch.
+    fn loss_of(
+        &self,
+        (pixel_values, labels): &(Tensor, Vec<u32>),
+        batch: &LabelledBatch,
+        pass: &Pass,
+    ) -> Tensor {
+        let frozen = Pass::eval();
+        let pass = if self.tower_learns() { pass } else { &frozen };
+        let features = self.clip.image_features_as(self.settings.features, pixel_values, pass);
+        let loss = self.cross_entropy(&self.head.forward(&features), labels);
+        ops::scale(&loss, (batch.parts.len() as f32).recip())
+    }
+
+    fn cross_entropy(&self, logits: &Tensor, labels: &[u32]) -> Tensor {
         let smoothing = self.settings.label_smoothing;
         if smoothing == 0.0 {
             return ops::cross_entropy(logits, Targets::Classes(labels));
@@ -142,10 +156,20 @@ impl Objective for Classification {
     }
 
     fn losses(&self, batch: &LabelledBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
-        let frozen = Pass::eval();
-        let pass = if self.tower_learns() { pass } else { &frozen };
-        let features = self.clip.image_features_as(self.settings.features, &batch.pixel_values, pass);
-        Ok(vec![("cross_entropy", self.loss(&self.head.forward(&features), &batch.labels))])
+        let terms = batch.parts.iter().map(|part| self.loss_of(part, batch, pass));
+        let sum = terms.reduce(|a, b| ops::add(&a, &b));
+        Ok(sum.map(|sum| (LOSS, sum)).into_iter().collect())
+    }
+
+    /// Part by part, so that one of them is on the tape at a time.
+    fn gradients(&self, batch: &LabelledBatch, pass: &Pass) -> Result<(Metrics, Gradients), TrainError> {
+        let (mut loss, mut gradients) = (0.0, Gradients::default());
+        for part in &batch.parts {
+            let term = self.loss_of(part, batch, pass);
+            loss += f64::from(term.item());
+            gradients.accumulate(term.backward());
+        }
+        Ok((Metrics::from([(LOSS.to_owned(), loss)]), gradients))
     }
 
     fn evaluate(&self, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {

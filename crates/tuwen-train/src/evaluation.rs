@@ -54,9 +54,8 @@ pub(crate) fn run(
     recipe: &Recipe,
     eval: &Eval,
 ) -> Result<Metrics, TrainError> {
-    let mut spec = DatasetSpec::new(recipe.resolve(&eval.path));
-    spec.limit = eval.limit;
-    let dataset = dataset::open(&spec)?;
+    let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
+    let dataset = dataset::open(&recipe.dataset(&spec))?;
     let fail = |error: EvalError| TrainError::Eval { eval: eval.name(), reason: error.to_string() };
     let measure = || -> Result<Metrics, EvalError> {
         let encoded = encode(towers, dataset.as_ref(), &mut |_| ())?;

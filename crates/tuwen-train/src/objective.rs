@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use tuwen_data::loader::Share;
 use tuwen_nn::{Parameters, Pass};
-use tuwen_tensor::Tensor;
+use tuwen_tensor::{Gradients, Tensor, ops};
 
 use crate::recipe::{Eval, ExportType};
 use crate::{Metrics, Recipe, Settings, TrainError};
@@ -25,6 +26,11 @@ pub trait Objective {
     /// The terms of the loss of a batch, at least one, on the tape; their sum is minimised.
     fn losses(&self, batch: &Self::Batch, pass: &Pass) -> Result<Vec<Loss>, TrainError>;
 
+    /// The gradients of the sum of the losses of a batch, and the losses.
+    fn gradients(&self, batch: &Self::Batch, pass: &Pass) -> Result<(Metrics, Gradients), TrainError> {
+        Ok(gradients_of(self.losses(batch, pass)?))
+    }
+
     /// Called after each step of the optimizer.
     fn after_step(&self) {}
 
@@ -40,6 +46,13 @@ pub trait Objective {
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError>;
 }
 
+/// The losses as numbers, and the gradients of their sum.
+pub(crate) fn gradients_of(losses: Vec<Loss>) -> (Metrics, Gradients) {
+    let named = losses.iter().map(|(name, loss)| ((*name).into(), f64::from(loss.item()))).collect();
+    let total = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| ops::add(&a, &b));
+    (named, total.map(Tensor::backward).unwrap_or_default())
+}
+
 /// Where batches come from. The same numbers give the same batches.
 pub trait BatchSource {
     /// What a step learns from.
@@ -53,6 +66,11 @@ pub trait BatchSource {
 
     /// Samples that could not be read so far.
     fn failures(&self) -> u64;
+
+    /// What each of several data sets gives to an epoch.
+    fn shares(&self) -> Vec<Share> {
+        Vec::new()
+    }
 
     /// What could not be read so far, in words.
     fn failed_samples(&self) -> Vec<String> {

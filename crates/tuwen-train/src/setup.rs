@@ -1,24 +1,28 @@
 //! From a recipe to everything that a run consists of.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tuwen::{ModelFiles, Options};
+use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
-use tuwen_models::clip::config::{LAYER_NORM_EPS, LOGIT_SCALE_INIT};
+use tuwen_eval::Classes;
+use tuwen_models::clip::config::{
+    LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
+};
+
 use tuwen_models::clip::{
     Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
 };
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
+use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 
 use crate::classification::Classification;
 use crate::contrastive::Contrastive;
-use crate::data::{ClassificationData, ContrastiveData, Preparation, captions, classes};
-use crate::recipe::{Model, Vision};
-use crate::{Recipe, Start, TrainError, Trainer};
+use crate::data::{ClassificationData, ContrastiveData, Preparation};
+use crate::recipe::{Loss, Model, Vision};
+use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
@@ -29,10 +33,11 @@ const TOKENIZER: &str = "tokenizer";
 /// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from.
 pub fn contrastive(
     recipe: Recipe,
+    sources: &Sources,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
-    let (config, preparation, scope) = parts(&recipe, start)?;
-    let data = ContrastiveData::open(&recipe, preparation.clone())?;
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
+    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     Trainer::new(recipe, objective, data, start)
@@ -44,33 +49,52 @@ pub fn contrastive(
 /// As [`contrastive`]; samples without a class.
 pub fn classification(
     recipe: Recipe,
+    sources: &Sources,
     start: Start,
 ) -> Result<Trainer<Classification, ClassificationData>, TrainError> {
-    let (config, preparation, scope) = parts(&recipe, start)?;
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
     let settings = recipe.classification.clone().unwrap_or_default();
-    let classes = classes(&recipe, &settings.classes)?;
-    let data = ClassificationData::open(&recipe, &preparation, classes.clone())?;
+    let classes = match settings.classes.is_empty() {
+        true => sources.classes()?,
+        false => Classes::from_names(settings.classes.clone()),
+    };
+    let data = ClassificationData::new(&recipe, sources, preparation.clone(), classes.clone())?;
     let clip = Clip::new(&config, scope)?;
     let objective = Classification::new(clip, config, preparation, classes, settings)?;
     Trainer::new(recipe, objective, data, start)
 }
 
 /// The network's sizes, what prepares its inputs, and where its weights come from.
-fn parts(recipe: &Recipe, start: Start) -> Result<(ClipConfig, Preparation, Scope), TrainError> {
+fn parts(
+    recipe: &Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<(ClipConfig, Preparation, Scope), TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(open(from, recipe)?),
+        Some(from) => Some(adapter::open_base(recipe, from)?),
     };
-    let tokenizer = Arc::new(tokenizer(recipe, files.as_ref(), start)?);
+    let tokenizer = Arc::new(tokenizer(recipe, sources, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
-            let config = config(&recipe.model, &tokenizer)?;
+            let mut config = config(&recipe.model, &tokenizer)?;
+            if recipe.train.loss == Loss::Siglip {
+                config.logit_scale_init_value = SIGLIP_LOGIT_SCALE_INIT;
+                config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+            }
             let processor = processor(&config);
             (config, processor, Scope::init(recipe.seed))
         }
-        Some(files) => {
+        Some(mut files) => {
             fits(&tokenizer, &files.config, &files.name)?;
-            (files.config, files.processor, Scope::load_trainable(files.weights))
+            if recipe.train.loss == Loss::Siglip && files.config.logit_bias_init_value.is_none() {
+                files.config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+                let bias = RawTensor::from_f32(&[], &[SIGLIP_LOGIT_BIAS_INIT]);
+                let added = [("logit_bias".to_owned(), bias)].into();
+                files.weights = Arc::new(Overlay::new(files.weights, added));
+            }
+            let scope = adapter::scope(recipe, &files)?;
+            (files.config, files.processor, scope)
         }
     };
     let preparation = Preparation {
@@ -82,13 +106,6 @@ fn parts(recipe: &Recipe, start: Start) -> Result<(ClipConfig, Preparation, Scop
     Ok((config, preparation, scope))
 }
 
-/// A model to start from: the built-in one by its name, else a path.
-fn open(from: &Path, recipe: &Recipe) -> Result<ModelFiles, TrainError> {
-    let path = if from == Path::new(tuwen::BUILTIN) { from.to_owned() } else { recipe.resolve(from) };
-    let opened = ModelFiles::open(&path.to_string_lossy(), &Options::default());
-    opened.map_err(|error| TrainError::Model(error.to_string()))
-}
-
 /// Images as the program prepares them that loads the exported model.
 fn processor(config: &ClipConfig) -> ClipImageProcessor {
     match &config.vision {
@@ -98,7 +115,12 @@ fn processor(config: &ClipConfig) -> ClipImageProcessor {
 }
 
 /// The tokenizer that the recipe asks for; else that of the model to start from; else OpenAI's.
-fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Result<ClipTokenizer, TrainError> {
+fn tokenizer(
+    recipe: &Recipe,
+    sources: &Sources,
+    files: Option<&ModelFiles>,
+    start: Start,
+) -> Result<ClipTokenizer, TrainError> {
     if let Some(from) = &recipe.tokenizer.from {
         return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
     }
@@ -109,7 +131,7 @@ fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Resul
     if start != Start::Anew && learnt.is_dir() {
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
     }
-    let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;
+    let tokenizer = ClipTokenizer::train(sources.captions(), size)?;
     crate::directory::replace(&learnt, |directory| Ok(tokenizer.save(directory)?))?;
     Ok(tokenizer)
 }

@@ -10,8 +10,8 @@ use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::Tensor;
 use tuwen_train::recipe::ExportType;
 use tuwen_train::{
-    BatchSource, Classification, ClassificationData, LabelledBatch, Objective, Outcome, Recipe, Start,
-    Trainer, setup,
+    BatchSource, Classification, ClassificationData, LabelledBatch, Objective, Outcome, Recipe, Sources,
+    Start, TrainError, Trainer, setup,
 };
 
 const VIT: &str = r#"vision = { kind = "vit", hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 2, image_size = 16, patch_size = 8 }"#;
@@ -68,7 +68,15 @@ fn trainer(
     (vision, rest): (&str, &str),
     start: Start,
 ) -> Trainer<Classification, ClassificationData> {
-    setup::classification(recipe(directory, vision, rest), start).expect("a trainer")
+    {
+        let recipe = recipe(directory, vision, rest);
+        set_up(recipe, start).expect("a trainer")
+    }
+}
+
+fn set_up(recipe: Recipe, start: Start) -> Result<Trainer<Classification, ClassificationData>, TrainError> {
+    let sources = Sources::open(&recipe).expect("data");
+    setup::classification(recipe, &sources, start)
 }
 
 /// The log without what depends on the clock.
@@ -216,12 +224,11 @@ fn gradients_are_those_of_the_loss() {
 fn what_is_wrong_is_said() {
     let place = tempfile::tempdir().expect("a directory");
     let recipe = recipe(place.path(), VIT, "");
-    let setup =
-        |recipe: Recipe| setup::classification(recipe, Start::Anew).err().expect("refused").to_string();
+    let setup = |recipe: Recipe| set_up(recipe, Start::Anew).err().expect("refused").to_string();
     let mut named = recipe.clone();
     let classes = ["across", "along"].map(String::from).to_vec();
     named.classification = Some(tuwen_train::recipe::Classification { classes, ..Default::default() });
-    let mut run = setup::classification(named, Start::Anew).expect("a trainer");
+    let mut run = set_up(named, Start::Anew).expect("a trainer");
     let error = (0..4).find_map(|_| run.advance(&mut |_| ControlFlow::Continue(())).err()).expect("an error");
     assert!(error.to_string().contains("\"plain\" is not among those of the head"), "{error}");
     fs::rename(place.path().join("pictures/plain"), place.path().join("plain")).expect("moved");

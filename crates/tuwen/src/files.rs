@@ -11,7 +11,7 @@ use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open
 
 use crate::place::{Embedded, Place};
 use crate::source::{self, Source};
-use crate::{Error, LinearClassifier, Options, builtin};
+use crate::{Adapter, Error, LinearClassifier, Options, adapter, builtin};
 
 mod tokenizer;
 mod transform;
@@ -57,6 +57,10 @@ impl ModelFiles {
     /// There is no such model, a file cannot be read or understood, or files contradict each other. Whether every
     /// weight is there shows when the network is built.
     pub fn open(model: &str, options: &Options) -> Result<Self, Error> {
+        if let Some(base) = adapter::as_model(model, options)? {
+            let options = Options { adapter: Some(model.to_owned()), ..options.clone() };
+            return Ok(Self { name: model.to_owned(), ..Self::open(&base, &options)? });
+        }
         let (checkpoint, place) = open_checkpoint(model, options)?;
         Self::describe(model, checkpoint, &place, options)
     }
@@ -81,6 +85,9 @@ impl ModelFiles {
             notes.push(format!("{file}: no configuration: taken as OpenAI's (QuickGELU, heads of 64)"));
         }
         let mut weights = layout.import(checkpoint);
+        if let Some(adapter) = &options.adapter {
+            weights = Adapter::open(adapter, options)?.over(weights)?;
+        }
         let mut processor = transform::read(place, origin, config.vision.image_size())?;
         if let Some(size) = options.image_size.filter(|&size| size != config.vision.image_size()) {
             check_size(&config, size)?;
@@ -118,7 +125,7 @@ fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error
 }
 
 /// The configuration that belongs to weights of this layout.
-fn read_config(
+pub(crate) fn read_config(
     place: &Place,
     layout: Layout,
     checkpoint: &Checkpoint,

@@ -2,19 +2,20 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use tuwen_train::recipe;
+use tuwen_data::loader::Share;
 use tuwen_train::{
-    BatchSource, Event, Metrics, Objective, Outcome, Recipe, Start, StepRecord, TrainError, Trainer, setup,
+    BatchSource, Event, Metrics, Objective, Outcome, Recipe, Sources, Start, StepRecord, TrainError, Trainer,
+    recipe, setup,
 };
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
+use crate::interrupt::stop_on_interrupt;
+use crate::{data_check, stores};
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -28,35 +29,49 @@ pub struct Train {
     /// Go on from the newest checkpoint in the output directory
     #[arg(long)]
     resume: bool,
+    /// Look at every sample of the training data, print what is wrong, and train nothing; exits with 1 if anything is
+    #[arg(long, conflicts_with = "resume")]
+    check: bool,
 }
 
 impl Train {
     /// Runs until the last step, or until the user interrupts; both leave a checkpoint.
     pub fn run(&self, console: &Console) -> Result<Status, Failure> {
-        let recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
+        let mut recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
+        recipe.access = stores::access();
         let output = recipe.output();
         // A run that was killed before its first checkpoint goes on from the first step.
         let start = if self.resume { Start::ResumeIfPossible } else { Start::Anew };
         console.note("reading the data");
+        let sources = Sources::open(&recipe).map_err(Failure::usage)?;
+        if self.check {
+            return data_check::complete(&sources, console);
+        }
+        data_check::quick(&sources, console)?;
         match recipe.train.objective {
             recipe::Objective::Contrastive => {
-                self.go(setup::contrastive(recipe, start).map_err(explain)?, &output, console)
+                self.go(setup::contrastive(recipe, &sources, start).map_err(explain)?, &output, console)
             }
             recipe::Objective::Classification => {
-                self.go(setup::classification(recipe, start).map_err(explain)?, &output, console)
+                self.go(setup::classification(recipe, &sources, start).map_err(explain)?, &output, console)
             }
         }
     }
 
+    /// Runs what is set up.
     fn go<O: Objective, D: BatchSource<Batch = O::Batch>>(
         &self,
         mut trainer: Trainer<O, D>,
         output: &Path,
         console: &Console,
     ) -> Result<Status, Failure> {
+        say_shares(&trainer.data().shares(), console);
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameters().total();
-        console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
+        let trained = trainer.trained();
+        let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
+        console
+            .note(format!("{parameters} parameters{learn}, {total} steps, output in {}", output.display()));
         match (self.resume, done) {
             (true, 0) => console.note("no checkpoint yet: from the first step"),
             (true, _) => console.note(format!("from step {done} on")),
@@ -90,17 +105,14 @@ impl Train {
     }
 }
 
-/// A flag that an interrupt raises; a second one ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    let handler = move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).context("cannot listen to interrupts")?;
-    Ok(stop)
+/// Says what each of several sources gives to an epoch.
+fn say_shares(shares: &[Share], console: &Console) {
+    let all: usize = shares.iter().map(|share| share.per_epoch).sum();
+    for Share { dataset, samples, per_epoch } in shares.iter().filter(|_| shares.len() > 1) {
+        let percent = 100.0 * *per_epoch as f64 / all as f64;
+        console
+            .note(format!("{dataset}: {samples} samples, {per_epoch} in each epoch ({percent:.0} % of it)"));
+    }
 }
 
 fn explain(error: TrainError) -> Failure {
@@ -111,6 +123,10 @@ fn explain(error: TrainError) -> Failure {
         error @ (TrainError::Recipe { .. }
         | TrainError::RecipeChanged { .. }
         | TrainError::UnusedGroup(_)
+        | TrainError::Lora(_)
+        | TrainError::Lock(_)
+        | TrainError::AllFrozen
+        | TrainError::Adapter(_)
         | TrainError::NothingToResume(_)
         | TrainError::TooLittleData { .. }
         | TrainError::Model(_)

@@ -120,6 +120,11 @@ pub fn from_open_clip<S: TensorSource>(source: S) -> Mapped<Mapped<S>> {
     Mapped::import(Mapped::import(source, &[CUSTOM_TEXT]), &[if resnet { RESNET } else { VIT }, TEXT])
 }
 
+/// Parameters under our names as open_clip's `CustomTextCLIP` calls them, of which SigLIP is one.
+pub fn to_custom_text<S: TensorSource>(source: S) -> Mapped<Mapped<S>> {
+    Mapped::export(to_open_clip(source), &[CUSTOM_TEXT])
+}
+
 /// Parameters under our names as openai/CLIP and open_clip call them.
 pub fn to_open_clip<S: TensorSource>(source: S) -> Mapped<S> {
     let resnet = source.names().iter().any(|name| name.starts_with("vision_model.layer1."));

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_data::augment::Augment;
-use tuwen_data::dataset::DatasetSpec;
+use tuwen_data::dataset::{Access, DatasetSpec, is_remote};
 use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
 mod classification;
+mod lock;
+mod lora;
 mod model;
 mod optimizer;
 mod output;
@@ -19,10 +21,12 @@ mod train;
 
 pub(crate) use changes::differences;
 pub use classification::{Classification, HeadInit, Objective};
+pub use lock::{Lock, LockedTower};
+pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
-pub use train::Train;
+pub use train::{Loss, Train};
 
 /// A training run. Paths are relative to the file that it was read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,12 +57,21 @@ pub struct Recipe {
     /// Learning-rate factors and freezing by parameter name; the first match decides.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Towers that stay as they are but for their last layers.
+    #[serde(default, skip_serializing_if = "Lock::is_open")]
+    pub lock: Lock,
+    /// Low-rank adapters, which learn instead of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// What is measured on the way.
     #[serde(default)]
     pub eval: Vec<Eval>,
     /// How models are written.
     #[serde(default)]
     pub export: Export,
+    /// How stores are reached; set by the program, not by the file.
+    #[serde(skip)]
+    pub access: Access,
     /// The directory of the recipe file.
     #[serde(skip)]
     base: PathBuf,
@@ -98,6 +111,8 @@ impl Recipe {
         self.train.check()?;
         self.optimizer.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
+        self.export.check(self.lora.is_some(), &self.tokenizer)?;
         self.eval.iter().try_for_each(Eval::check)?;
         self.check_objective()
     }
@@ -105,7 +120,11 @@ impl Recipe {
     /// What belongs to classification only is refused elsewhere: it would be of no effect.
     fn check_objective(&self) -> Result<(), String> {
         if self.train.objective == Objective::Classification {
-            return Ok(());
+            return match (self.train.loss, self.export.adapter) {
+                (Loss::Siglip, _) => Err("train.loss is for contrastive training".into()),
+                (_, true) => Err("export.adapter would leave out the head of the classification".into()),
+                (Loss::Clip, false) => Ok(()),
+            };
         }
         let only = |what: &str| Err(format!("{what} needs train.objective = \"classification\""));
         if self.classification.is_some() {
@@ -125,9 +144,14 @@ impl Recipe {
         }
     }
 
-    /// A path of the recipe, relative to its file.
+    /// A path of the recipe, relative to its file; the address of something in a store as it is.
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+        if is_remote(path) { path.to_owned() } else { self.base.join(path) }
+    }
+
+    /// A data set of the recipe, ready to be opened.
+    pub(crate) fn dataset(&self, spec: &DatasetSpec) -> DatasetSpec {
+        DatasetSpec { path: self.resolve(&spec.path), access: self.access.clone(), ..spec.clone() }
     }
 
     /// The output directory.
@@ -146,8 +170,9 @@ impl Recipe {
         }
     }
 
-    /// The learning rate over `steps_per_epoch` steps an epoch.
-    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+    /// The learning rate over so many batches an epoch.
+    pub fn schedule(&self, batches_per_epoch: u64) -> Schedule {
+        let steps_per_epoch = batches_per_epoch / self.train.accumulate_steps;
         let steps = self.train.epochs * steps_per_epoch;
         Schedule {
             lr: self.optimizer.lr,
@@ -165,7 +190,8 @@ impl Recipe {
             recipe.remove("export");
             if let Some(train) = recipe.get_mut("train").and_then(Value::as_object_mut) {
                 train.retain(|key, _| {
-                    !["log_every", "checkpoint_every", "threads", "cache_megabytes"].contains(&key.as_str())
+                    !["log_every", "checkpoint_every", "threads", "cache_megabytes", "gradient_checkpointing"]
+                        .contains(&key.as_str())
                 });
             }
         }

@@ -10,6 +10,7 @@ use tuwen_eval::{Encoded, Encoder, EvalError, encode};
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
+use crate::stores;
 
 mod expect;
 mod features;
@@ -63,6 +64,7 @@ pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Statu
 impl Common {
     fn open(&self, path: &Path) -> Result<Box<dyn Dataset>, Failure> {
         let mut spec = DatasetSpec::new(path);
+        spec.access = stores::access();
         spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         dataset::open(&spec).map_err(data_failure)
     }
@@ -70,7 +72,7 @@ impl Common {
 
 fn data_failure(error: DataError) -> Failure {
     Failure::usage(error)
-        .hint("give a folder with a folder for each class, a .tar of WebDataset's, or a Parquet file")
+        .hint("give a folder with a folder for each class, a .tar of WebDataset's, a Parquet or CSV file")
 }
 
 /// What stands in the way of a suite.
