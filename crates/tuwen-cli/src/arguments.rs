@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, embed, man, r#match, params, train, verify};
+use crate::commands::{classify, completions, embed, eval, man, r#match, params, train, verify};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -62,6 +62,8 @@ pub enum Verb {
     Params(params::Params),
     /// Train a model by a recipe
     Train(train::Train),
+    /// Measure a model: zero-shot classification, retrieval, a linear probe
+    Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation
     Verify(verify::Verify),
     /// Write a completion script for a shell

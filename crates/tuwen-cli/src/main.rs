@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, embed, man, r#match, params};
+use commands::{classify, completions, embed, eval, man, r#match, params};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -49,6 +49,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Match(verb) => r#match::run(verb, global, console),
         Verb::Params(verb) => params::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
+        Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Completions(verb) => completions::run(verb, console),
         Verb::Man(verb) => man::run(verb, console),

@@ -75,6 +75,17 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// Data without classes to learn.
+    #[error("{0}")]
+    Classes(String),
+    /// A sample that is of no class of the head.
+    #[error("{key}: {}", class.as_ref().map_or("no class".to_owned(), |class| format!("class {class:?} is not among those of the head")))]
+    UnknownClass {
+        /// The sample.
+        key: String,
+        /// Its class, where it has one.
+        class: Option<String>,
+    },
     /// Data that an evaluation cannot use.
     #[error("evaluation {eval:?}: {reason}")]
     Eval {

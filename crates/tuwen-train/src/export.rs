@@ -27,27 +27,34 @@ pub(crate) fn clip(
     preparation: &Preparation,
     dtype: ExportType,
 ) -> Result<(), TrainError> {
-    directory::replace(directory, |directory| {
-        let fault = |error: ProcessorError| TrainError::Model(error.to_string());
-        if let Some(json) = config.to_hf_json() {
-            let tensors = tensors(parameters)?;
-            write_weights(&directory.join("model.safetensors"), tensors, dtype)?;
-            write_json(&directory.join("config.json"), &json)?;
-            let text = preparation.processor.to_hf_json().map_err(fault)?;
-            write_atomically(&directory.join("preprocessor_config.json"), |out| {
-                out.write_all(text.as_bytes())
-            })?;
-        } else if let Some(json) = config.to_open_clip_json() {
-            let tensors = tensors(&weights::to_open_clip(parameters.clone()))?;
-            write_weights(&directory.join("open_clip_model.safetensors"), tensors, dtype)?;
-            let preprocess = preparation.processor.to_open_clip_json().map_err(fault)?;
-            let json = json!({ "model_cfg": json, "preprocess_cfg": preprocess });
-            write_json(&directory.join("open_clip_config.json"), &json)?;
-        } else {
-            return Err(TrainError::Model("no published layout can describe this network".into()));
-        }
-        Ok(preparation.tokenizer.save(directory)?)
-    })
+    directory::replace(directory, |directory| fill(directory, config, parameters, preparation, dtype))
+}
+
+/// Writes the files of [`clip`] into a directory.
+pub(crate) fn fill(
+    directory: &Path,
+    config: &ClipConfig,
+    parameters: &Parameters,
+    preparation: &Preparation,
+    dtype: ExportType,
+) -> Result<(), TrainError> {
+    let fault = |error: ProcessorError| TrainError::Model(error.to_string());
+    if let Some(json) = config.to_hf_json() {
+        let tensors = tensors(parameters)?;
+        write_weights(&directory.join("model.safetensors"), tensors, dtype)?;
+        write_json(&directory.join("config.json"), &json)?;
+        let text = preparation.processor.to_hf_json().map_err(fault)?;
+        write_atomically(&directory.join("preprocessor_config.json"), |out| out.write_all(text.as_bytes()))?;
+    } else if let Some(json) = config.to_open_clip_json() {
+        let tensors = tensors(&weights::to_open_clip(parameters.clone()))?;
+        write_weights(&directory.join("open_clip_model.safetensors"), tensors, dtype)?;
+        let preprocess = preparation.processor.to_open_clip_json().map_err(fault)?;
+        let json = json!({ "model_cfg": json, "preprocess_cfg": preprocess });
+        write_json(&directory.join("open_clip_config.json"), &json)?;
+    } else {
+        return Err(TrainError::Model("no published layout can describe this network".into()));
+    }
+    Ok(preparation.tokenizer.save(directory)?)
 }
 
 fn write_json(path: &Path, json: &Value) -> Result<(), TrainError> {

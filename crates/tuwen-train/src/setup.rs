@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
+use tuwen_eval::Classes;
 use tuwen_models::clip::config::{
     LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
 };
@@ -16,8 +17,9 @@ use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::{Overlay, RawTensor};
 
+use crate::classification::Classification;
 use crate::contrastive::Contrastive;
-use crate::data::{ContrastiveData, Preparation};
+use crate::data::{ClassificationData, ContrastiveData, Preparation};
 use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
@@ -36,11 +38,46 @@ pub fn contrastive(
     start: Start,
     allowed: &dyn Fn(&Plan) -> Result<(), TrainError>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
+    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
+    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
+    let clip = Clip::new(&config, scope)?;
+    let objective = Contrastive::new(clip, config, preparation, &recipe);
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares fine-tuning for classification: tokenizer, classes, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`]; samples without a class.
+pub fn classification(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<Classification, ClassificationData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
+    let settings = recipe.classification.clone().unwrap_or_default();
+    let classes = match settings.classes.is_empty() {
+        true => sources.classes()?,
+        false => Classes::from_names(settings.classes.clone()),
+    };
+    let data = ClassificationData::new(&recipe, sources, preparation.clone(), classes.clone())?;
+    let clip = Clip::new(&config, scope)?;
+    let objective = Classification::new(clip, config, preparation, classes, settings)?;
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// The network's sizes, what prepares its inputs, and where its weights come from.
+fn parts(
+    recipe: &Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<(ClipConfig, Preparation, Scope), TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(adapter::open_base(&recipe, from)?),
+        Some(from) => Some(adapter::open_base(recipe, from)?),
     };
-    let tokenizer = Arc::new(tokenizer(&recipe, sources, files.as_ref(), start)?);
+    let tokenizer = Arc::new(tokenizer(recipe, sources, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
             let mut config = config(&recipe.model, &tokenizer)?;
@@ -59,7 +96,7 @@ pub fn contrastive(
                 let added = [("logit_bias".to_owned(), bias)].into();
                 files.weights = Arc::new(Overlay::new(files.weights, added));
             }
-            let scope = adapter::scope(&recipe, &files)?;
+            let scope = adapter::scope(recipe, &files)?;
             (files.config, files.processor, scope)
         }
     };
@@ -69,11 +106,7 @@ pub fn contrastive(
         processor,
         tokenizer,
     };
-    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
-    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
-    let clip = Clip::new(&config, scope)?;
-    let objective = Contrastive::new(clip, config, preparation, &recipe);
-    Trainer::new(recipe, objective, data, start)
+    Ok((config, preparation, scope))
 }
 
 /// Images as the program prepares them that loads the exported model.

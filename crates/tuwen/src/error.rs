@@ -133,6 +133,14 @@ pub enum Error {
         /// Everything that does not fit; several lines.
         report: LoadReport,
     },
+    /// A file that holds no linear classifier, or one that does not fit the model.
+    #[error("{}: {reason}", path.display())]
+    Classifier {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),

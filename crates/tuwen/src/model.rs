@@ -2,11 +2,11 @@
 
 use tuwen_data::image::Picture;
 use tuwen_data::tokenizer::ClipTokenizer;
-use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor};
+use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, ImageFeatures};
 use tuwen_nn::Scope;
 
 use crate::files::{ModelFiles, Tokenizer};
-use crate::{Class, Embedder, Embeddings, Error, Matcher, Texts, templates};
+use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Texts, templates};
 
 /// A model in memory, ready to use.
 ///
@@ -19,6 +19,7 @@ pub struct Model {
     config: ClipConfig,
     name: String,
     notes: Vec<String>,
+    own_classifier: Option<LinearClassifier>,
 }
 
 impl Model {
@@ -27,10 +28,11 @@ impl Model {
     /// # Errors
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
-        let ModelFiles { name, config, weights, weights_path, processor, notes, tokenizer } = files;
+        let ModelFiles { name, config, weights, weights_path, processor, notes, own_classifier, tokenizer } =
+            files;
         let load = |report| Error::Load { path: weights_path, report };
         let clip = Clip::new(&config, Scope::load(weights)).map_err(load)?;
-        Ok(Self { clip, processor, tokenizer, config, name, notes })
+        Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier })
     }
 
     /// What the model was asked for by.
@@ -46,6 +48,11 @@ impl Model {
     /// Sizes of the network.
     pub fn config(&self) -> &ClipConfig {
         &self.config
+    }
+
+    /// How images are prepared.
+    pub fn processor(&self) -> &ClipImageProcessor {
+        &self.processor
     }
 
     /// The network itself.
@@ -65,12 +72,22 @@ impl Model {
 
     /// Turns images and texts into vectors of unit length.
     pub fn embedder(&self) -> Embedder<'_> {
-        Embedder { model: self, raw: false }
+        self.embedder_of(ImageFeatures::Normalized)
     }
 
     /// Turns images and texts into vectors as the towers give them.
     pub fn raw_embedder(&self) -> Embedder<'_> {
-        Embedder { model: self, raw: true }
+        self.embedder_of(ImageFeatures::Projected)
+    }
+
+    /// Describes images by these features.
+    pub fn embedder_of(&self, features: ImageFeatures) -> Embedder<'_> {
+        Embedder { model: self, features }
+    }
+
+    /// The classifier that the model was fine-tuned with, where it was.
+    pub fn own_classifier(&self) -> Option<&LinearClassifier> {
+        self.own_classifier.as_ref()
     }
 
     /// Compares images with these texts.

@@ -1,14 +1,17 @@
-//! `tuwen train RECIPE.toml`: contrastive pre-training by a recipe.
+//! `tuwen train RECIPE.toml`: contrastive pre-training, or fine-tuning for classification, by a recipe.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use serde_json::json;
 use tuwen_data::loader::Share;
 use tuwen_train::memory::Plan;
-use tuwen_train::{Event, Metrics, Outcome, Recipe, Sources, Start, StepRecord, TrainError, setup};
+use tuwen_train::{
+    BatchSource, Event, Metrics, Objective, Outcome, Recipe, Sources, Start, StepRecord, TrainError, Trainer,
+    recipe, setup,
+};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
@@ -50,10 +53,28 @@ impl Train {
         }
         data_check::quick(&sources, console)?;
         let allowed = |plan: &Plan| self.check_memory(plan, console);
-        let mut trainer = setup::contrastive(recipe, &sources, start, &allowed).map_err(explain)?;
+        match recipe.train.objective {
+            recipe::Objective::Contrastive => {
+                let trainer = setup::contrastive(recipe, &sources, start, &allowed).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+            recipe::Objective::Classification => {
+                let trainer = setup::classification(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+        }
+    }
+
+    /// Runs what is set up.
+    fn go<O: Objective, D: BatchSource<Batch = O::Batch>>(
+        &self,
+        mut trainer: Trainer<O, D>,
+        output: &Path,
+        console: &Console,
+    ) -> Result<Status, Failure> {
         say_shares(&trainer.data().shares(), console);
         let (total, done) = trainer.progress();
-        let parameters = trainer.objective().parameter_count();
+        let parameters = trainer.objective().parameters().total();
         let trained = trainer.trained();
         let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
         console
@@ -142,6 +163,8 @@ fn explain(error: TrainError) -> Failure {
         | TrainError::Model(_)
         | TrainError::Data(_)
         | TrainError::Tokenizer(_)
+        | TrainError::Classes(_)
+        | TrainError::UnknownClass { .. }
         | TrainError::Eval { .. }) => Failure::usage(error),
         error @ (TrainError::Load(_) | TrainError::Checkpoint(_)) => Failure::model(error),
         error => error.into(),

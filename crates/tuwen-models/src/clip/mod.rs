@@ -4,6 +4,7 @@
 
 pub mod config;
 mod cost;
+mod features;
 pub mod groups;
 pub mod positions;
 pub mod presets;
@@ -13,6 +14,7 @@ pub mod weights;
 mod what_if;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
+pub use features::ImageFeatures;
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
