@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, embed, r#match, params};
+use commands::{classify, completions, convert, embed, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -41,6 +41,8 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Classify(verb) => classify::run(verb, global, console),
         Verb::Match(verb) => r#match::run(verb, global, console),
         Verb::Params(verb) => params::run(verb, global, console),
+        Verb::Pull(verb) => pull::run(verb, global, console),
+        Verb::Convert(verb) => convert::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Completions(verb) => completions::run(verb, console),

@@ -26,6 +26,7 @@ struct Root {
 
 enum Origin {
     Load(Arc<dyn TensorSource>),
+    Compare(Arc<dyn TensorSource>),
     Init { seed: u64 },
     Count,
 }
@@ -111,6 +112,12 @@ impl Scope {
         Self::root(Origin::Load(source), true)
     }
 
+    /// Reports as [`Scope::load`] does what does not fit, from names and shapes alone: the network takes no memory and
+    /// cannot run.
+    pub fn compare(source: Arc<dyn TensorSource>) -> Self {
+        Self::root(Origin::Compare(source), false)
+    }
+
     /// Draws every parameter; the seed and the names decide the values.
     pub fn init(seed: u64) -> Self {
         Self::root(Origin::Init { seed }, true)
@@ -144,7 +151,7 @@ impl Scope {
     pub fn finish(self) -> Result<Parameters, LoadReport> {
         let mut found = self.found();
         let Found { parameters, mut report } = std::mem::take(&mut *found);
-        if let Origin::Load(source) = &self.root.origin {
+        if let Origin::Load(source) | Origin::Compare(source) = &self.root.origin {
             let used: BTreeSet<&str> = parameters.iter().map(|entry| entry.name.as_str()).collect();
             report.unused = source.names().into_iter().filter(|name| !used.contains(name.as_str())).collect();
             for (name, near) in &mut report.missing {
@@ -167,7 +174,7 @@ impl Scope {
         let value = match &self.root.origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
             Origin::Count => Tensor::shape_only(shape),
-            Origin::Load(source) => self.read(source.as_ref(), &name, shape),
+            Origin::Load(source) | Origin::Compare(source) => self.read(source.as_ref(), &name, shape),
         };
         let param = Param::new(value, self.root.trainable && kind == Kind::Parameter);
         self.found().parameters.0.push(Entry { name, param: param.clone(), kind });
@@ -183,6 +190,9 @@ impl Scope {
         if info.shape != shape {
             let mismatch = Mismatch { name: name.to_owned(), expected: shape.to_vec(), got: info.shape };
             self.found().report.mismatched.push(mismatch);
+            return Tensor::shape_only(shape);
+        }
+        if let Origin::Compare(_) = self.root.origin {
             return Tensor::shape_only(shape);
         }
         match source.read(name) {

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_nn::Parameters;
 use tuwen_tensor::Tensor;
-use tuwen_tensor::checkpoint::{RawTensor, TensorSource, open, write_atomically, write_safetensors};
+use tuwen_tensor::checkpoint::{
+    RawTensor, TensorSource, open, replace_directory, write_atomically, write_safetensors,
+};
 
 use crate::optimizer::assign;
 use crate::recipe::differences;
-use crate::{Optimizer, TrainError, directory};
+use crate::{Optimizer, TrainError};
 
 /// How many checkpoints stay.
 const KEPT: usize = 2;
@@ -105,20 +107,31 @@ impl Checkpoints {
         if target.exists() {
             return Ok(target);
         }
-        directory::replace(&target, |building| {
+        replace_directory(&target, |building| {
             let weights = parameters.iter().map(|entry| (entry.name.clone(), entry.param.value()));
             write_tensors(&building.join(WEIGHTS), weights)?;
             write_tensors(&building.join(MOMENTS), optimizer.state())?;
             let path = building.join(STATE);
             let text =
                 serde_json::to_vec_pretty(state).map_err(|error| TrainError::io(&path)(error.into()))?;
-            Ok(write_atomically(&path, |out| out.write_all(&text))?)
+            Ok::<_, TrainError>(write_atomically(&path, |out| out.write_all(&text))?)
         })?;
+        self.remove_rubble()?;
         let old = self.list()?;
         for path in old.iter().take(old.len().saturating_sub(KEPT)) {
             fs::remove_dir_all(path).map_err(TrainError::io(path))?;
         }
         Ok(target)
+    }
+
+    /// Removes what a killed run left half built.
+    fn remove_rubble(&self) -> Result<(), TrainError> {
+        let entries = fs::read_dir(&self.directory).map_err(TrainError::io(&self.directory))?;
+        let half_built = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "building");
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(half_built) {
+            fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tuwen::Embeddings;
+use tuwen::export::{Export, Parts, Target};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
 use tuwen_nn::{Parameters, Pass, contrastive_loss, duplicate_targets};
 use tuwen_tensor::{Tensor, no_grad, ops};
@@ -10,7 +11,7 @@ use tuwen_tensor::{Tensor, no_grad, ops};
 use crate::data::Preparation;
 use crate::objective::{Loss, Objective};
 use crate::recipe::{Eval, ExportType};
-use crate::{Metrics, Recipe, Settings, TrainError, evaluation, export};
+use crate::{Metrics, Recipe, Settings, TrainError, evaluation};
 
 /// Images and texts in one pass through a tower where nothing is kept for a backward pass.
 const CHUNK: usize = 64;
@@ -113,6 +114,13 @@ impl Objective for Contrastive {
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        export::clip(directory, &self.config, self.clip.parameters(), &self.preparation, dtype)
+        let parts = Parts {
+            config: &self.config,
+            weights: self.clip.parameters(),
+            processor: &self.preparation.processor,
+            tokenizer: Some(&self.preparation.tokenizer),
+        };
+        let export = Export::new(parts, Target::usual(&self.config), dtype.into())?;
+        Ok(export.write_directory(directory, &mut |_| {})?)
     }
 }

@@ -98,6 +98,17 @@ pub enum TrainError {
     Load(#[from] tuwen_nn::LoadReport),
 }
 
+/// A model that cannot be opened or written.
+impl From<tuwen::Error> for TrainError {
+    fn from(error: tuwen::Error) -> Self {
+        match error {
+            tuwen::Error::Checkpoint(error) => Self::Checkpoint(error),
+            tuwen::Error::Tokenizer(error) => Self::Tokenizer(error),
+            other => Self::Model(other.to_string()),
+        }
+    }
+}
+
 impl TrainError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }

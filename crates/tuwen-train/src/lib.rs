@@ -3,11 +3,9 @@
 pub mod checkpoint;
 mod contrastive;
 mod data;
-mod directory;
 mod error;
 pub mod evaluate;
 mod evaluation;
-mod export;
 mod log;
 mod objective;
 mod optimizer;

@@ -13,6 +13,7 @@ use tuwen_models::clip::{
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
+use tuwen_tensor::checkpoint::replace_directory;
 
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation, captions};
@@ -85,7 +86,7 @@ fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Resul
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
     }
     let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;
-    crate::directory::replace(&learnt, |directory| Ok(tokenizer.save(directory)?))?;
+    replace_directory(&learnt, |directory| Ok::<_, TrainError>(tokenizer.save(directory)?))?;
     Ok(tokenizer)
 }
 

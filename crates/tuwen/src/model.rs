@@ -2,7 +2,6 @@
 
 use tuwen_data::image::Picture;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor};
-use tuwen_nn::Scope;
 
 use crate::files::{ModelFiles, Tokenizer};
 use crate::{Class, Embedder, Embeddings, Error, Matcher, Texts, templates};
@@ -26,9 +25,8 @@ impl Model {
     /// # Errors
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
-        let ModelFiles { name, config, weights, weights_path, processor, notes, tokenizer } = files;
-        let load = |report| Error::Load { path: weights_path, report };
-        let clip = Clip::new(&config, Scope::load(weights)).map_err(load)?;
+        let clip = files.load()?;
+        let ModelFiles { name, config, processor, notes, tokenizer, .. } = files;
         Ok(Self { clip, processor, tokenizer, config, name, notes })
     }
 

@@ -2,8 +2,10 @@
 
 pub mod classify;
 pub mod completions;
+pub mod convert;
 pub mod embed;
 pub mod r#match;
 pub mod params;
+pub mod pull;
 pub mod train;
 pub mod verify;

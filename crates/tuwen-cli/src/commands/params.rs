@@ -23,6 +23,7 @@ pub struct Params {
 /// Runs `params`.
 pub fn run(arguments: &Params, global: &Global, console: &Console) -> Result<Status, Failure> {
     let model = arguments.subject.as_deref().unwrap_or(global.model());
+    global.fetch(model, console)?;
     let count = params::count(model, &global.options()).map_err(|error| match error {
         Error::NoSuchModel(_) => {
             let known: Vec<_> = params::architectures().collect();
