@@ -116,15 +116,24 @@ fn what_a_program_cannot_hold_is_refused_by_name() {
     };
     variant("gelu", "\"vision_config\":{", "\"vision_config\":{\"hidden_act\":\"gelu\",");
     variant("eps", "\"vision_config\":{", "\"vision_config\":{\"layer_norm_eps\":0.001,");
-    variant("eos", "\"eos_token_id\":529", "\"eos_token_id\":529");
+    variant("crop", "", "");
+    variant("early", "\"eos_token_id\":", "\"eos_token_id\":3,\"former\":");
+    for tokenizer in ["vocab.json", "merges.txt"] {
+        fs::remove_file(place.path().join("early").join(tokenizer)).expect("removed");
+    }
     let pixels = r#"{"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 20},
         "crop_size": {"height": 16, "width": 16}}"#;
-    fs::write(place.path().join("eos/preprocessor_config.json"), pixels).expect("written");
+    fs::write(place.path().join("crop/preprocessor_config.json"), pixels).expect("written");
     for (source, to, expected) in [
-        ("model", "openai", "openai/CLIP cannot hold this model"),
+        (
+            "model",
+            "openai",
+            "openai/CLIP cannot hold this model: vision num_attention_heads is 3, which it would read as 0",
+        ),
         ("gelu", "open_clip", "the towers have different activations (hidden_act)"),
         ("eps", "open_clip", "vision layer_norm_eps is 0.001, which it would read as 0.00001"),
-        ("eos", "open_clip", "resize is Some(ShortestEdge(20))"),
+        ("crop", "open_clip", "resize is Some(ShortestEdge(20))"),
+        ("early", "open_clip", "texts end at id 3, and it takes the largest id for the end"),
         ("builtin", "hf", "its CLIP has no ResNet image tower"),
     ] {
         let output = run(place.path(), &["convert", source, "out", "--to", to]);

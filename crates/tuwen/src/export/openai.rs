@@ -15,7 +15,7 @@ pub(super) fn export(parts: Parts<'_>, stored: StoredType) -> Result<Export<'_>,
     let fault = |error: &dyn ToString| TARGET.cannot_say(error.to_string());
     let counted = Clip::new(parts.config, Scope::count()).map_err(|error| fault(&error))?;
     let names = weights::to_open_clip(counted.parameters().clone());
-    let read = ClipConfig::from_openai_shapes(&names).map_err(|error| fault(&error))?;
+    let read = ClipConfig::sizes_of_state_dict(&names).map_err(|error| fault(&error))?;
     understood(TARGET, parts.config, &read)?;
     four_times_as_wide(parts.config)?;
     ends_at_largest_id(TARGET, parts)?;

@@ -171,10 +171,10 @@ impl ClipConfig {
     /// Writes the `model_cfg` of `open_clip_config.json`; `None` where open_clip cannot say it.
     pub fn to_open_clip_json(&self) -> Option<Value> {
         let text = &self.text;
-        // open_clip multiplies and drops what is behind the point.
-        let ratio = |inner: usize, width: usize| {
-            let ratio = inner as f64 / width as f64;
-            if (width as f64 * ratio) as usize == inner { ratio } else { ratio.next_up() }
+        // open_clip multiplies and drops what is behind the point, so half of one more keeps clear of rounding.
+        let ratio = |inner: usize, width: usize| match inner % width {
+            0 => inner as f64 / width as f64,
+            _ => (inner as f64 + 0.5) / width as f64,
         };
         let (mut vision, hidden_act) = match &self.vision {
             VisionConfig::Vit(vit) => {

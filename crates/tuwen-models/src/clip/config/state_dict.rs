@@ -21,8 +21,11 @@ impl ClipConfig {
         Self::sizes_of_state_dict(source)?.checked()
     }
 
-    /// The sizes without a check that they make a network.
-    pub(super) fn sizes_of_state_dict(source: &dyn TensorSource) -> Result<Self, ConfigError> {
+    /// As [`ClipConfig::from_openai_shapes`], without a check that the sizes make a network.
+    ///
+    /// # Errors
+    /// A tensor that is not there or has another number of axes.
+    pub fn sizes_of_state_dict(source: &dyn TensorSource) -> Result<Self, ConfigError> {
         let shape =
             |name: &str| source.info(name).map(|info| info.shape).ok_or(ConfigError::Missing(name.into()));
         let matrix = |name: &str| match shape(name)?.as_slice() {
