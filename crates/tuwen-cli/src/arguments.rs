@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, convert, embed, r#match, params, pull, train, verify};
+use crate::commands::{classify, completions, convert, embed, man, r#match, params, pull, train, verify};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ pub struct Global {
     /// The model: a directory, a checkpoint file, a hub id in the local cache, or a built-in name [default: builtin]
     #[arg(long, global = true, value_name = "MODEL")]
     pub model: Option<String>,
+    /// A LoRA adapter in peft's layout to merge into the model: a directory or a hub id in the local cache
+    #[arg(long, global = true, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// Where downloaded models lie [default: the cache of the Hugging Face hub]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -70,6 +73,8 @@ pub enum Verb {
     Verify(verify::Verify),
     /// Write a completion script for a shell
     Completions(completions::Completions),
+    /// Write manual pages
+    Man(man::Manual),
 }
 
 /// A device that this build computes on.

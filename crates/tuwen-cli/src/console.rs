@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -49,14 +51,14 @@ impl Console {
         }
     }
 
-    /// Begins a stretch of work of `total` units; `noun` is their plural.
+    /// Begins a stretch of work of `total` units, or 0 while that is not known; `noun` is their plural.
     pub fn progress(&self, total: u64, noun: &'static str) -> Progress<'_> {
         let drawn = !self.quiet && io::stderr().is_terminal();
-        let bar = if drawn { self.bars.add(ProgressBar::new(total)) } else { ProgressBar::hidden() };
-        bar.set_length(total);
-        bar.set_style(style(noun));
+        let bar = if drawn { self.bars.add(ProgressBar::no_length()) } else { ProgressBar::hidden() };
+        set_total(&bar, total, noun);
         let now = Instant::now();
-        Progress { console: self, bar, noun, plain: !self.quiet && !drawn, started: (now, 0), said: now }
+        let plain = !self.quiet && !drawn;
+        Progress { console: self, bar, noun, plain, started: now, before: Arc::default(), said: now }
     }
 }
 
@@ -66,8 +68,10 @@ pub struct Progress<'c> {
     bar: ProgressBar,
     noun: &'static str,
     plain: bool,
-    /// When the work began, and at which unit.
-    started: (Instant, u64),
+    /// When the work began.
+    started: Instant,
+    /// Units that were done before it began.
+    before: Arc<AtomicU64>,
     /// When the last line was written.
     said: Instant,
 }
@@ -79,14 +83,31 @@ impl Progress<'_> {
         if self.plain && self.said.elapsed() >= PLAIN_INTERVAL {
             self.said = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            let elapsed = self.started.0.elapsed();
-            self.console.warn(plain_line(done, total, self.noun, done - self.started.1, elapsed));
+            let fresh = done.saturating_sub(self.before.load(Ordering::Relaxed));
+            self.console.warn(plain_line(done, total, self.noun, fresh, self.started.elapsed()));
+        }
+    }
+
+    /// What sets the total from another thread once it is known; none where nobody would see it.
+    pub fn total(&self) -> Option<impl FnOnce(u64) + Send + use<>> {
+        let (bar, noun) = (self.bar.clone(), self.noun);
+        (self.plain || !bar.is_hidden()).then_some(move |total| set_total(&bar, total, noun))
+    }
+
+    /// What counts, from another thread, a unit that was done before this stretch began.
+    pub fn passed(&self) -> impl Fn() + Send + use<> {
+        let (bar, before) = (self.bar.clone(), Arc::clone(&self.before));
+        move || {
+            before.fetch_add(1, Ordering::Relaxed);
+            bar.inc(1);
+            bar.reset_eta();
         }
     }
 
     /// Sets how many units were done before this stretch began.
     pub fn resume_at(&mut self, done: u64) {
-        self.started = (Instant::now(), done);
+        self.started = Instant::now();
+        self.before.store(done, Ordering::Relaxed);
         self.bar.set_position(done);
         self.bar.reset_eta();
     }
@@ -103,19 +124,34 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// A bar, counts, rate and time left.
-fn style(noun: &'static str) -> ProgressStyle {
-    let template = format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{rate}}  {{eta}} left  {{msg}}");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+/// Sets the length of a bar, 0 where it is not known.
+fn set_total(bar: &ProgressBar, total: u64, noun: &'static str) {
+    if total > 0 {
+        bar.set_length(total);
+        bar.set_style(style(
+            &format!("{{bar:32}} {{pos}}/{{len}} {noun}  {{rate}}  {{eta}} left  {{msg}}"),
+            noun,
+        ));
+    } else {
+        bar.set_style(style(&format!("{{spinner}} {{pos}} {noun}  {{rate}}  {{msg}}"), noun));
+    }
+}
+
+/// What a bar shows, with the rate of units of this name.
+fn style(template: &str, noun: &'static str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
         // A bar that cannot be drawn is no reason to stop.
         let _ = write!(out, "{:.1} {noun}/s", state.per_sec());
     })
 }
 
-/// `120 of 500 images, 12.5 images/s, 30 s left`.
+/// `120 of 500 images, 12.5 images/s, 30 s left`; less where the total is not known.
 fn plain_line(done: u64, total: u64, noun: &str, fresh: u64, elapsed: Duration) -> String {
     let rate = fresh as f64 / elapsed.as_secs_f64();
+    if total == 0 {
+        return format!("{done} {noun}, {rate:.1} {noun}/s");
+    }
     let left = (total.saturating_sub(done)) as f64 / rate;
     format!("{done} of {total} {noun}, {rate:.1} {noun}/s, {left:.0} s left")
 }
@@ -128,5 +164,6 @@ mod tests {
     fn time_left_follows_from_what_was_done_in_this_run() {
         let line = plain_line(120, 500, "images", 100, Duration::from_secs(8));
         assert_eq!(line, "120 of 500 images, 12.5 images/s, 30 s left");
+        assert_eq!(plain_line(120, 0, "images", 100, Duration::from_secs(8)), "120 images, 12.5 images/s");
     }
 }

@@ -6,9 +6,13 @@ mod commands;
 mod console;
 mod failure;
 mod images;
+mod interrupt;
 mod labels;
+mod lines;
 mod models;
+mod output;
 mod pipeline;
+mod texts;
 mod verify;
 
 use std::process::ExitCode;
@@ -16,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, convert, embed, r#match, params, pull};
+use commands::{classify, completions, convert, embed, man, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -46,5 +50,6 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Train(verb) => verb.run(console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Completions(verb) => completions::run(verb, console),
+        Verb::Man(verb) => man::run(verb, console),
     }
 }

@@ -23,7 +23,7 @@ impl Global {
             Some(directory) => vec![directory.clone()],
             None => hub_caches(|name| std::env::var_os(name)),
         };
-        Options { cache_dirs, ..Options::default() }
+        Options { cache_dirs, adapter: self.adapter.clone(), ..Options::default() }
     }
 
     /// Where models are fetched from and to.
@@ -95,11 +95,16 @@ pub fn hub_failure(error: HubError) -> Failure {
 
 /// Names texts that the model could not read to their end.
 pub fn warn_of_cut(texts: &[impl AsRef<str>], truncated: &[Truncated], model: &Model, console: &Console) {
+    /// Texts that are named one by one.
+    const SHOWN: usize = 10;
     let limit = model.config().text.max_position_embeddings;
-    for &Truncated { text, tokens } in truncated {
+    for &Truncated { text, tokens } in truncated.iter().take(SHOWN) {
         let text = texts.get(text).map_or("", AsRef::as_ref);
         let start: String = text.chars().take(40).collect();
         console.warn(format_args!("warning: text of {tokens} tokens cut to {limit}: \"{start}...\""));
+    }
+    if let Some(more @ 1..) = truncated.len().checked_sub(SHOWN) {
+        console.warn(format_args!("warning: {more} more texts cut to {limit}"));
     }
 }
 

@@ -1,73 +1,173 @@
-//! Image files through a model: read and prepared on other threads, computed in batches, handed on in order.
+//! Images through a model: found, read and prepared on other threads, computed in batches, handed on in order.
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use serde::{Deserialize, Serialize};
 use tuwen::{Embedder, Embeddings, Picture, Pixels};
 
 use crate::ahead::ahead;
 use crate::console::Console;
 use crate::failure::{Failure, one_line};
-use crate::images::Input;
+use crate::images::{Content, ImageInputs, Images, Input};
 
-/// Prepared images that each thread may be ahead of the network.
+/// Images that wait before, and prepared ones behind, each thread that prepares.
 const DEPTH: usize = 4;
 
-/// Gives `each` the vectors of every batch with the names of its images, and returns how many inputs failed; those are
-/// named on stderr and passed over.
+/// An input that was dealt with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What the user calls it; a text is its own name.
+    pub input: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Why there is no vector of it, if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What is turned into a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the names say it
+pub enum Kind {
+    Text,
+    Image,
+}
+
+/// Inputs that went through the network together, with those that failed among them.
+pub struct Batch {
+    /// All of them, in order.
+    pub records: Vec<Record>,
+    /// A row for each record without an error.
+    pub vectors: Embeddings,
+}
+
+impl Batch {
+    /// The inputs that did not fail, with their vectors.
+    pub fn rows(&self) -> impl Iterator<Item = (&Record, &[f32])> {
+        self.records.iter().filter(|record| record.error.is_none()).zip(self.vectors.rows())
+    }
+}
+
+/// Says of an input whether it was dealt with before; breaks where nothing shall be dealt with.
+pub type Seen<'s> = dyn FnMut(&str) -> ControlFlow<(), bool> + Send + 's;
+
+/// Gives `each` the vectors of every batch, and returns how many inputs failed; those are named on stderr.
+///
+/// # Errors
+/// A list that cannot be opened, and what `each` returns.
 pub fn embed_images(
-    inputs: &[Input],
+    inputs: &ImageInputs,
     embedder: Embedder<'_>,
     console: &Console,
-    mut each: impl FnMut(&[&str], &Embeddings) -> Result<(), Failure>,
+    mut each: impl FnMut(&Batch) -> Result<(), Failure>,
 ) -> Result<usize, Failure> {
-    if inputs.is_empty() {
-        return Ok(0);
-    }
-    let mut progress = console.progress(inputs.len() as u64, "images");
+    let images = inputs.open()?;
+    let each = |batch: Batch| each(&batch).map(ControlFlow::Continue);
+    embed_unseen(inputs, images, embedder, console, &mut |_| ControlFlow::Continue(false), each)
+}
+
+/// [`embed_images`] for the inputs that were not `seen` before, until `each` breaks.
+pub fn embed_unseen(
+    inputs: &ImageInputs,
+    images: Images,
+    embedder: Embedder<'_>,
+    console: &Console,
+    seen: &mut Seen<'_>,
+    mut each: impl FnMut(Batch) -> Result<ControlFlow<()>, Failure>,
+) -> Result<usize, Failure> {
+    let mut progress = console.progress(0, "images");
+    let stop = Stop(AtomicBool::new(false));
     let mut failed = 0;
-    let prepare = |input: &Input| prepare(input, embedder);
     thread::scope(|scope| {
-        let mut prepared = inputs.iter().zip(ahead(scope, inputs, tuwen_kernels::threads(), DEPTH, prepare));
-        loop {
-            let (mut names, mut pixels) = (Vec::new(), Vec::new());
-            let mut seen = 0;
-            for (input, result) in prepared.by_ref() {
-                seen += 1;
-                match result {
-                    Ok(image) => {
-                        names.push(input.name.as_str());
-                        pixels.push(image);
-                    }
-                    Err(error) => {
-                        failed += 1;
-                        console.warn(named(&input.name, &error));
-                    }
-                }
-                if pixels.len() == embedder.batch_size() {
-                    break;
-                }
-            }
-            if seen == 0 {
-                return Ok(failed);
-            }
-            if !pixels.is_empty() {
-                each(&names, &embedder.pixels(&pixels))?;
-            }
-            progress.advance(seen);
+        // Dropped before the scope waits for its threads.
+        let stop = &stop;
+        let _stop = stop.when_dropped();
+        if let Some(set_total) = progress.total() {
+            scope.spawn(move || inputs.count(&stop.0).map(set_total));
         }
+        let passed = progress.passed();
+        let find = move |hand: &mut crate::ahead::Hand<'_, Input>| {
+            let _ = images.visit(&mut |name, read| {
+                if seen(&name)? {
+                    passed();
+                    return ControlFlow::Continue(());
+                }
+                hand(Input { name, content: read() })
+            });
+        };
+        let prepare = |input: Input| prepare(input, embedder);
+        let mut prepared = ahead(scope, tuwen_kernels::threads(), DEPTH, find, prepare);
+        while let Some(batch) = next_batch(&mut prepared, embedder, console) {
+            failed += batch.records.iter().filter(|record| record.error.is_some()).count();
+            let done = batch.records.len() as u64;
+            if each(batch)?.is_break() {
+                break;
+            }
+            progress.advance(done);
+        }
+        Ok(failed)
     })
 }
 
-fn prepare(input: &Input, embedder: Embedder<'_>) -> anyhow::Result<Pixels> {
-    let path: &Path = input.path.as_deref().map_err(|error| anyhow::anyhow!("{}", one_line(error)))?;
-    Ok(embedder.prepare(&Picture::open(path)?))
+/// An image that is prepared, or the reason why it is not.
+type Prepared = (String, anyhow::Result<Pixels>);
+
+fn prepare(input: Input, embedder: Embedder<'_>) -> Prepared {
+    let open = |content| match content {
+        Content::File(path) => Picture::open(&path),
+        Content::Bytes(bytes) => Picture::decode(&bytes),
+    };
+    let picture = input.content.and_then(|content| Ok(open(content)?));
+    (input.name, picture.map(|picture| embedder.prepare(&picture)))
 }
 
-/// The reason, with the name before it where the reason does not begin with it.
-fn named(name: &str, error: &anyhow::Error) -> String {
+/// Takes images until a batch is full, and computes it; none if nothing is left.
+fn next_batch(
+    prepared: &mut impl Iterator<Item = Prepared>,
+    embedder: Embedder<'_>,
+    console: &Console,
+) -> Option<Batch> {
+    let (mut records, mut pixels) = (Vec::new(), Vec::new());
+    while pixels.len() < embedder.batch_size()
+        && let Some((input, result)) = prepared.next()
+    {
+        let error = match result {
+            Ok(image) => {
+                pixels.push(image);
+                None
+            }
+            Err(error) => {
+                let reason = without_name(&input, &error);
+                console.warn(format_args!("{input}: {reason}"));
+                Some(reason)
+            }
+        };
+        records.push(Record { input, kind: Kind::Image, error });
+    }
+    (!records.is_empty()).then(|| Batch { records, vectors: embedder.pixels(&pixels) })
+}
+
+/// The reason of a failure without the name that it may begin with.
+fn without_name(name: &str, error: &anyhow::Error) -> String {
     let reason = one_line(error);
-    let reason =
-        reason.strip_prefix(name).map_or(reason.as_str(), |rest| rest.trim_start_matches([':', ' ']));
-    format!("{name}: {reason}")
+    reason.strip_prefix(name).map_or(reason.as_str(), |rest| rest.trim_start_matches([':', ' '])).to_owned()
+}
+
+/// A flag that tells a thread beside to stop.
+struct Stop(AtomicBool);
+
+impl Stop {
+    /// Raises the flag when it goes out of scope, on whatever way.
+    fn when_dropped(&self) -> impl Drop {
+        struct Raise<'s>(&'s AtomicBool);
+        impl Drop for Raise<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Raise(&self.0)
+    }
 }

@@ -4,6 +4,7 @@
 //! from them.
 
 mod case;
+mod exchange;
 mod forward;
 mod preparation;
 mod report;
@@ -32,6 +33,8 @@ enum Kind {
     Tokenization,
     /// A loss, its gradients and steps of the optimizer.
     Training,
+    /// Losses of several processes that share a batch.
+    Exchange,
 }
 
 /// A case of a kind that is not supported yet.
@@ -53,6 +56,7 @@ pub fn verify(folder: &Path) -> Result<Report> {
         Some(Kind::Preparation) => preparation::run(&case),
         Some(Kind::Tokenization) => tokenization::run(&case),
         Some(Kind::Training) => training::run(&case),
+        Some(Kind::Exchange) => exchange::run(&case),
         None => Err(Unsupported(case.name).into()),
     }
 }
@@ -61,8 +65,12 @@ fn kind(case: &Case) -> Result<Option<Kind>> {
     type Fits = fn(&Case) -> Result<bool>;
     let without_network: [(Kind, Fits); 2] =
         [(Kind::Tokenization, tokenization::fits), (Kind::Preparation, preparation::fits)];
-    let with_network: [(Kind, Fits); 3] =
-        [(Kind::Training, training::fits), (Kind::ZeroShot, zero_shot::fits), (Kind::Forward, forward::fits)];
+    let with_network: [(Kind, Fits); 4] = [
+        (Kind::Training, training::fits),
+        (Kind::ZeroShot, zero_shot::fits),
+        (Kind::Exchange, exchange::fits),
+        (Kind::Forward, forward::fits),
+    ];
     let has_tensors = case.has("inputs.safetensors") && case.has("expected.safetensors");
     let with_network = with_network.into_iter().filter(|_| has_tensors);
     for (kind, fits) in without_network.into_iter().chain(with_network) {

@@ -65,7 +65,7 @@ fn wrong_usage_is_status_2() {
         (&["clasify"][..], "similar subcommand exists: 'classify'"),
         (&[], "Usage"),
         (&["embed"], "nothing to embed"),
-        (&["classify", "--labels", "a"], "<IMAGE>"),
+        (&["classify", "--labels", "a"], "<IMAGE|--files-from"),
         (&["classify", "red.png"], "there are no labels"),
         (&["classify", "red.png", "--labels", " , "], "there are no labels"),
         (&["classify", "red.png", "--labels-file", "blank.txt"], "there are no labels"),

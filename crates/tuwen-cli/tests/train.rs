@@ -152,6 +152,64 @@ fn a_run_starts_from_the_weights_of_another() {
 }
 
 #[test]
+fn an_adapter_is_trained_and_used_by_other_verbs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_recipe(directory.path());
+    let path = |name: &str| directory.path().join(name);
+    let text = fs::read_to_string(path("recipe.toml")).expect("read").replace("epochs = 40", "epochs = 2");
+    fs::write(path("recipe.toml"), &text).expect("written");
+    let succeed = |arguments: &[&str]| {
+        let output = run(directory.path(), arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    succeed(&["train", "recipe.toml", "--quiet"]);
+    let (head, _) = text.split_once("[model]").expect("a model by sizes");
+    let head = head.replace("tokenizer = { train_vocab_size = 530 }", "");
+    let recipe = |output: &str, keys: &str| {
+        let head = head.replace("\"out\"", &format!("{output:?}"));
+        fs::write(path("lora.toml"), format!("{head}{keys}\nmodel = {{ init_from = \"out/final\" }}"))
+            .expect("written");
+    };
+    for (keys, expected) in [
+        ("lora = { r = 0 }", "lora.r is 0; it has to be above 0"),
+        (
+            "lora = { target_modules = [\"q_prj\"] }",
+            "no linear layer is called \"q_prj\"; known are fc1, fc2, k_proj, out_proj, q_proj",
+        ),
+        ("lora = {}\nexport = { adapter = true, dtype = \"int8\" }", "adapters are written in f32"),
+    ] {
+        recipe("wrong", keys);
+        let output = run(directory.path(), &["train", "lora.toml", "--quiet"]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(expected) && message.trim_end().lines().count() == 1, "{message}");
+    }
+    let lora = "lora = { r = 2, lora_alpha = 16, modules_to_save = [\"visual_projection\"] }";
+    recipe("merged", lora);
+    succeed(&["train", "lora.toml", "--quiet"]);
+    recipe("adapter", &format!("{lora}\nexport = {{ adapter = true }}"));
+    succeed(&["train", "lora.toml", "--quiet"]);
+    let names = fs::read_dir(path("adapter/final")).expect("a directory");
+    let mut names: Vec<_> = names.map(|entry| entry.expect("an entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
+
+    let embed = |options: &[&str]| {
+        let lines = succeed(&[&["embed", "pictures/along/0.png", "--json"], options].concat());
+        let line: Value = serde_json::from_str(&lines).expect("JSON");
+        let numbers = line["embedding"].as_array().expect("a vector").iter();
+        numbers.map(|number| number.as_f64().expect("a number")).collect::<Vec<_>>()
+    };
+    let merged = embed(&["--model", "merged/final"]);
+    let distance =
+        |other: &[f64]| merged.iter().zip(other).fold(0.0_f64, |far, (a, b)| far.max((a - b).abs()));
+    assert!(distance(&embed(&["--model", "out/final", "--adapter", "adapter/final"])) < 1e-5);
+    assert!(distance(&embed(&["--model", "adapter/final"])) < 1e-5);
+    assert!(distance(&embed(&["--model", "out/final"])) > 1e-3, "the adapter has an effect");
+}
+
+#[test]
 fn what_is_wrong_with_a_recipe_is_one_line() {
     let directory = tempfile::tempdir().expect("a directory");
     write_recipe(directory.path());
@@ -163,6 +221,24 @@ fn what_is_wrong_with_a_recipe_is_one_line() {
         ("patch_size = 8", "patch_size = 80", "patch_size is 80"),
         ("num_attention_heads = 2, image", "num_attention_heads = 3, image", "does not make 3 heads"),
         ("train_vocab_size = 530", "train_vocab_size = 100", "too small"),
+        (
+            "batch_size = 6",
+            "ema_decay = 1.0, batch_size = 6",
+            "train.ema_decay is 1; it has to be between 0 and 1",
+        ),
+        ("batch_size = 6", "ema_warmup = true, batch_size = 6", "train.ema_warmup needs train.ema_decay"),
+        ("seed = 3", "lora = {}", "[lora] needs model.init_from"),
+        (
+            "seed = 3",
+            "lock = { vision = { unlocked = 1 } }",
+            "unknown field `unlocked`, expected `unlocked_layers`",
+        ),
+        (
+            "seed = 3",
+            "lock = { text = { unlocked_layers = 4 } }",
+            "[lock] text.unlocked_layers is 4; the tower has 3 groups",
+        ),
+        ("seed = 3", "export = { adapter = true }", "export.adapter needs [lora]"),
     ] {
         assert!(recipe.contains(from), "{from}");
         fs::write(directory.path().join("wrong.toml"), recipe.replace(from, to)).expect("written");

@@ -232,6 +232,36 @@ fn completions_are_written_for_each_shell() {
 }
 
 #[test]
+fn every_verb_has_a_manual_page() {
+    let place = tempfile::tempdir().expect("a directory");
+    let output = run(place.path(), &["man", "pages"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let help = run(place.path(), &["--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let verbs =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs = verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help");
+    let mut pages = vec!["pages/tuwen.1".to_owned()];
+    pages.extend(verbs.map(|verb| format!("pages/tuwen-{verb}.1")));
+    assert!(pages.len() > 8, "{pages:?}");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), pages);
+    for page in &pages {
+        let text = fs::read_to_string(place.path().join(page)).expect("written");
+        let name = page.trim_start_matches("pages/").trim_end_matches(".1");
+        let title = text.lines().find(|line| line.starts_with(".TH")).expect("a title");
+        assert!(
+            title.starts_with(&format!(".TH {name} 1")) && text.contains("\\fB\\-\\-model\\fR"),
+            "{page}: {title}"
+        );
+    }
+    let embed = fs::read_to_string(place.path().join("pages/tuwen-embed.1")).expect("written");
+    assert!(embed.contains("files\\-from") && !embed.contains("part\\-size"), "hidden options stay hidden");
+    let main = run(place.path(), &["man"]);
+    assert!(main.stdout.starts_with(b".ie") && main.status.success());
+}
+
+#[test]
 fn a_reader_may_go_away() {
     let place = workplace();
     for arguments in [

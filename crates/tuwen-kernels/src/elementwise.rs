@@ -15,6 +15,10 @@ multiversion! {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += alpha * x);
     }
 
+    fn lerp_chunk(weight: f32, x: &[f32], y: &mut [f32]) {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y += weight * (x - *y));
+    }
+
     fn scale_chunk(x: &[f32], alpha: f32, y: &mut [f32]) {
         y.iter_mut().zip(x).for_each(|(y, x)| *y = alpha * x);
     }
@@ -60,6 +64,12 @@ pub fn add_broadcast(x: &[f32], b: &[f32], out: &mut [f32]) {
 pub fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "axpy: x and y differ in length");
     parallel_chunks_mut(y, CHUNK, |i, y| axpy_chunk(alpha, &x[i * CHUNK..][..y.len()], y));
+}
+
+/// `y += weight · (x - y)`: moves y towards x.
+pub fn lerp(weight: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "lerp: x and y differ in length");
+    parallel_chunks_mut(y, CHUNK, |i, y| lerp_chunk(weight, &x[i * CHUNK..][..y.len()], y));
 }
 
 /// `y = alpha · x`.

@@ -37,6 +37,23 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// `ln(1 + x)` for x in 0 to 1, relative error below 3e-7.
+#[inline(always)]
+pub(crate) fn log1p(x: f32) -> f32 {
+    // ln((1 + s) / (1 - s)) with s at most 1/3, so the first term left out is below 1e-9 of the sum.
+    let s = x / (2.0 + x);
+    let square = s * s;
+    let mut p = 1.0 / 17.0;
+    p = p * square + 1.0 / 15.0;
+    p = p * square + 1.0 / 13.0;
+    p = p * square + 1.0 / 11.0;
+    p = p * square + 1.0 / 9.0;
+    p = p * square + 1.0 / 7.0;
+    p = p * square + 1.0 / 5.0;
+    p = p * square + 1.0 / 3.0;
+    2.0 * s + 2.0 * s * square * p
+}
+
 /// The error function, absolute error below 1.2e-7.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
@@ -132,6 +149,16 @@ mod tests {
         assert!(exp(f32::NAN).is_nan());
         assert_eq!(sigmoid(f32::INFINITY), 1.0);
         assert_eq!(sigmoid(-200.0), 0.0);
+    }
+
+    #[test]
+    fn log1p_keeps_small_terms() {
+        for x in (0..=1_000_000).map(|i| i as f32 * 1e-6).chain([1e-10, 1e-20, 1e-38]) {
+            let expected = f64::from(x).ln_1p();
+            let error = (f64::from(log1p(x)) - expected).abs();
+            assert!(error <= 3e-7 * expected, "log1p({x}): error {error}");
+        }
+        assert!(log1p(f32::NAN).is_nan());
     }
 
     #[test]

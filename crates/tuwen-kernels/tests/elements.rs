@@ -5,7 +5,7 @@ mod common;
 use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
     AdamW, adamw, add, add_broadcast, avg_pool2d, avg_pool2d_backward, axpy, column_sums, dot, gather_rows,
-    mean_axis, mul, permute, reference, scale, scatter_add_rows, sum, sum_squares,
+    lerp, mean_axis, mul, permute, reference, scale, scatter_add_rows, sum, sum_squares,
 };
 
 fn lengths() -> impl Iterator<Item = usize> {
@@ -31,6 +31,9 @@ fn arithmetic() {
             out.copy_from_slice(&a);
             axpy(-0.5, &b, &mut out);
             check("axpy", &out, |a, b| a + -0.5 * b);
+            out.copy_from_slice(&a);
+            lerp(0.125, &b, &mut out);
+            check("lerp", &out, |a, b| a + 0.125 * (b - a));
         }
     });
 }

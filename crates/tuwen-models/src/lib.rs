@@ -4,8 +4,11 @@
 //! `weights.rs`. Backbones that several families share lie beside the folders.
 
 pub mod clip;
+mod cost;
 mod resnet;
 mod vit;
+pub mod what_if;
 
+pub use cost::{InputCost, ModelCost};
 pub use resnet::{ModifiedResNet, ResNetConfig};
 pub use vit::{VisionTransformer, VitConfig};

@@ -3,6 +3,8 @@
 //! Reference: openai/CLIP `clip/model.py` (`ModifiedResNet`, `AttentionPool2d`); no Hugging Face layout exists, so
 //! parameter names are what follows `visual.` there. Activations are channels-last inside.
 
+use std::sync::Arc;
+
 use tuwen_nn::{ConvBatchNorm, Init, Linear, Pass, Scope};
 use tuwen_tensor::{AttentionMask, Param, Tensor, ops};
 
@@ -20,6 +22,9 @@ pub struct ResNetConfig {
 }
 
 impl ResNetConfig {
+    /// Side in pixels of what becomes one place of the last map.
+    pub const CELL: usize = 32;
+
     /// Channels of the last stage.
     pub fn pooled_size(&self) -> usize {
         self.width * 32
@@ -37,7 +42,7 @@ const EXPANSION: usize = 4;
 /// The network up to the joint embedding.
 pub struct ModifiedResNet {
     stem: [ConvBatchNorm; 3],
-    stages: [Vec<Bottleneck>; 4],
+    stages: [Vec<Arc<Bottleneck>>; 4],
     pool: AttentionPool,
 }
 
@@ -56,7 +61,7 @@ impl ModifiedResNet {
                 .map(|b| {
                     let stride = if b == 0 && s > 0 { 2 } else { 1 };
                     let block = scope.enter(format!("layer{}", s + 1)).enter(b);
-                    let bottleneck = Bottleneck::new(inner, planes, stride, &block);
+                    let bottleneck = Arc::new(Bottleneck::new(inner, planes, stride, &block));
                     inner = planes * EXPANSION;
                     bottleneck
                 })
@@ -80,7 +85,8 @@ impl ModifiedResNet {
         pass.record(|| "vision.stem".into(), || channels_first(&x));
         for (s, stage) in self.stages.iter().enumerate() {
             for (b, block) in stage.iter().enumerate() {
-                x = block.forward(&x, pass);
+                let block = block.clone();
+                x = pass.block(&x, move |x, pass| block.forward(x, pass));
                 pass.record(|| format!("vision.layer{}.{b}", s + 1), || channels_first(&x));
             }
         }

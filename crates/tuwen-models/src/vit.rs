@@ -3,6 +3,8 @@
 //! Paper: arXiv 2010.11929 and 2103.00020. Reference: `clip/model.py` (`VisionTransformer`) and transformers'
 //! `modeling_clip.py`, whose parameter names these are.
 
+use std::sync::Arc;
+
 use tuwen_nn::Embedding;
 use tuwen_nn::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Linear, Pass, Scope};
 use tuwen_tensor::{Activation, AttentionMask, Param, Tensor, ops};
@@ -51,7 +53,7 @@ pub struct VisionTransformer {
     patch_embedding: Linear,
     position_embedding: Embedding,
     pre_layer_norm: LayerNorm,
-    layers: Vec<EncoderLayer>,
+    layers: Vec<Arc<EncoderLayer>>,
     post_layer_norm: LayerNorm,
     patch_size: usize,
 }
@@ -90,7 +92,7 @@ impl VisionTransformer {
             ),
             pre_layer_norm: norm("pre_layrnorm"),
             layers: (0..config.num_hidden_layers)
-                .map(|i| EncoderLayer::new(&config.layer(), &init, &layers.enter(i)))
+                .map(|i| Arc::new(EncoderLayer::new(&config.layer(), &init, &layers.enter(i))))
                 .collect(),
             post_layer_norm: norm("post_layernorm"),
             patch_size: config.patch_size,
@@ -114,7 +116,8 @@ impl VisionTransformer {
         let mut hidden = self.pre_layer_norm.forward(&embeddings);
         pass.record(|| "vision.pre_layernorm".into(), || hidden.clone());
         for (i, layer) in self.layers.iter().enumerate() {
-            hidden = layer.forward(&hidden, AttentionMask::default());
+            let layer = layer.clone();
+            hidden = pass.block(&hidden, move |x, _| layer.forward(x, AttentionMask::default()));
             pass.record(|| format!("vision.layers.{i}"), || hidden.clone());
         }
         pass.record(|| "vision.post_layernorm".into(), || self.post_layer_norm.forward(&hidden));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tuwen_tensor::{Param, Tensor, no_grad, ops};
+use tuwen_tensor::{Activation, Param, Tensor, no_grad, ops};
 
 use crate::{Init, Pass, Scope};
 
@@ -11,6 +11,8 @@ const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
 /// Convolution without bias, batch normalisation, optional residual and ReLU; channels last.
+///
+/// Training normalises with the statistics of the batch, unless all of the layer is frozen.
 pub struct ConvBatchNorm {
     weight: Param,
     norm: BatchNorm,
@@ -55,17 +57,38 @@ impl ConvBatchNorm {
     ///
     /// Shapes: x `[batch, height, width, in]`; result and residual `[batch, height / stride, width / stride, out]`.
     pub fn forward(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, pass: &Pass) -> Tensor {
-        if !pass.is_training() {
-            let folded = self.fold();
-            let padding = self.padding();
-            return ops::conv2d(x, &folded.weight, self.stride, padding, Some(&folded.bias), residual, relu);
+        if !pass.is_training() || self.is_frozen() {
+            return self.forward_folded(x, residual, relu);
         }
         let y = self.convolve(x);
         let (gamma, beta) = (self.norm.weight.value(), self.norm.bias.value());
         let (normed, batch) = ops::batch_norm(&y, &gamma, &beta, residual, relu, EPS);
         let count = (y.elements() / y.last_dim()) as f32;
-        self.norm.track(&batch, count / (count - 1.0).max(1.0));
+        if pass.moves_statistics() {
+            self.norm.track(&batch, count / (count - 1.0).max(1.0));
+        }
         normed
+    }
+
+    /// Whether nothing of it learns; then its running statistics hold, and stay, in training too.
+    fn is_frozen(&self) -> bool {
+        ![&self.weight, &self.norm.weight, &self.norm.bias].into_iter().any(Param::is_trainable)
+    }
+
+    fn forward_folded(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Tensor {
+        let folded = self.fold();
+        let convolve = |bias, residual, relu| {
+            ops::conv2d(x, &folded.weight, self.stride, self.padding(), bias, residual, relu)
+        };
+        // What learns below needs a gradient through each part.
+        if !x.requires_grad() && residual.is_none_or(|residual| !residual.requires_grad()) {
+            return convolve(Some(&folded.bias), residual, relu);
+        }
+        let mut y = ops::add(&convolve(None, None, false), &folded.bias);
+        if let Some(residual) = residual {
+            y = ops::add(&y, residual);
+        }
+        if relu { ops::activate(Activation::Relu, &y) } else { y }
     }
 
     /// The convolution alone.
@@ -85,17 +108,23 @@ impl ConvBatchNorm {
         if let Some(folded) = cache.as_ref().filter(|folded| folded.version == version) {
             return folded.clone();
         }
-        let [weight, gamma, beta, mean, var] = sources.map(|param| param.value().to_vec());
+        let [gamma, beta, mean, var] = [0, 1, 2, 3].map(|i| sources[i + 1].value().to_vec());
         let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
         let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
-        let fan_in = weight.len() / gain.len();
-        let scaled =
-            weight.chunks_exact(fan_in).zip(&gain).flat_map(|(row, g)| row.iter().map(move |w| w * g));
-        let weight = Tensor::new(&scaled.collect::<Vec<_>>(), &self.weight.shape());
-        let folded = Arc::new(Folded { version, weight, bias: Tensor::new(&bias, &[gain.len()]) });
+        let weight = no_grad(|| scale_rows(&self.weight.value().detach(), &gain));
+        let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
+        let folded = Arc::new(Folded { version, weight, bias });
         *cache = Some(folded.clone());
         folded
     }
+}
+
+/// Multiplies each row of a weight `[rows, ...]` by its factor.
+fn scale_rows(weight: &Tensor, factors: &[f32]) -> Tensor {
+    let columns = weight.elements() / factors.len().max(1);
+    let factors = Tensor::on(weight.device(), factors, &[factors.len()]);
+    let spread = ops::permute(&ops::repeat_axis(&factors, columns), &[1, 0]);
+    ops::mul(weight, &spread.reshape(weight.shape()))
 }
 
 impl BatchNorm {
@@ -109,5 +138,63 @@ impl BatchNorm {
         };
         towards(&self.running_mean, &batch.mean, 1.0);
         towards(&self.running_var, &batch.variance, correction);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Parameters;
+
+    fn layer() -> (ConvBatchNorm, Parameters) {
+        let scope = Scope::init(3);
+        let layer = ConvBatchNorm::new([2, 3, 3, 1], 1.0, &scope.enter("conv"), &scope.enter("bn"));
+        let parameters = scope.finish().expect("nothing is loaded");
+        let set = |name: &str, values: &[f32]| {
+            parameters.get(name).expect("there").param.assign(&Tensor::new(values, &[3]));
+        };
+        set("bn.running_mean", &[0.3, -0.2, 0.1]);
+        set("bn.running_var", &[0.5, 2.0, 1.5]);
+        set("bn.bias", &[0.1, 0.2, -0.3]);
+        (layer, parameters)
+    }
+
+    fn wave(shape: &[usize], phase: f32) -> Tensor {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * 0.9 + phase).sin()).collect();
+        Tensor::new(&values, shape)
+    }
+
+    #[test]
+    fn a_frozen_layer_keeps_its_statistics_and_passes_gradients_on() {
+        let (layer, parameters) = layer();
+        let (x, residual) = (wave(&[2, 4, 4, 2], 0.0), wave(&[2, 4, 4, 3], 1.0));
+        let run = |x: &Tensor, pass: &Pass| layer.forward(x, Some(&residual), true, pass);
+        let inference = run(&x, &Pass::eval()).to_vec();
+        let mean = || parameters.get("bn.running_mean").expect("there").param.value().to_vec();
+        for entry in parameters.trainable() {
+            entry.param.set_trainable(false);
+        }
+        let off_tape = run(&x, &Pass::train());
+        assert!(!off_tape.requires_grad());
+        assert_eq!(off_tape.to_vec(), inference);
+        let leaf = x.leaf();
+        let on_tape = run(&leaf, &Pass::train());
+        assert!(on_tape.to_vec().iter().zip(&inference).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_eq!(mean(), [0.3, -0.2, 0.1]);
+
+        // The gradient of the sum along one direction, against a difference.
+        let gradient = ops::sum(&on_tape).backward().take(&leaf).expect("x is a leaf").to_vec();
+        let direction = wave(&[2, 4, 4, 2], 2.0);
+        let slope: f32 = gradient.iter().zip(direction.to_vec()).map(|(g, d)| g * d).sum();
+        let moved = |step: f32| {
+            let moved = ops::add(&x, &ops::scale(&direction, step));
+            run(&moved, &Pass::train()).to_vec().into_iter().map(f64::from).sum::<f64>()
+        };
+        let difference = ((moved(1e-3) - moved(-1e-3)) / 2e-3) as f32;
+        assert!((slope - difference).abs() < 2e-2 * difference.abs().max(1.0), "{slope} {difference}");
+
+        parameters.get("bn.bias").expect("there").param.set_trainable(true);
+        run(&x, &Pass::train());
+        assert_ne!(mean(), [0.3, -0.2, 0.1], "one that learns tracks its batches");
     }
 }

@@ -1,9 +1,11 @@
 //! Layers and losses, and the [`Scope`] through which a network loads or initialises its parameters.
 
 mod attention;
+mod collective;
 mod conv;
 mod init;
 mod linear;
+mod lora;
 mod loss;
 mod norm;
 mod parameters;
@@ -12,10 +14,12 @@ mod scope;
 mod transformer;
 
 pub use attention::MultiHeadAttention;
+pub use collective::{Collective, Single, ThreadRank};
 pub use conv::ConvBatchNorm;
 pub use init::Init;
 pub use linear::{Embedding, Linear};
-pub use loss::{contrastive_loss, duplicate_targets};
+pub use lora::{LoraConfig, merge_lora};
+pub use loss::{ContrastiveLoss, Meanings, PairLoss, Temperature};
 pub use norm::LayerNorm;
 pub use parameters::{Entry, Kind, Parameters};
 pub use pass::Pass;

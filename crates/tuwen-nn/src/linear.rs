@@ -2,12 +2,14 @@
 
 use tuwen_tensor::{Activation, Param, Tensor, ops};
 
+use crate::lora::LowRank;
 use crate::{Init, Scope};
 
-/// `activation(x · weightᵀ + bias) + residual`.
+/// `activation(x · weightᵀ + bias) + residual`, where the weight may have a low-rank adapter.
 pub struct Linear {
     weight: Param,
     bias: Option<Param>,
+    lora: Option<LowRank>,
 }
 
 impl Linear {
@@ -19,13 +21,14 @@ impl Linear {
 
     /// A layer without a bias.
     pub fn no_bias(inner: usize, out: usize, weight: Init, scope: &Scope) -> Self {
-        Self { weight: scope.param("weight", &[out, inner], weight), bias: None }
+        let weight = scope.param("weight", &[out, inner], weight);
+        Self { weight, bias: None, lora: scope.lora(inner, out) }
     }
 
     /// A convolution of RGB images whose stride is its kernel, as a linear layer over cut-out patches: the weight
     /// `[out, 3, side, side]` is read as `[out, 3 · side · side]`.
     pub fn conv_patch(side: usize, out: usize, weight: Init, scope: &Scope) -> Self {
-        Self { weight: scope.param("weight", &[out, 3, side, side], weight), bias: None }
+        Self { weight: scope.param("weight", &[out, 3, side, side], weight), bias: None, lora: None }
     }
 
     /// Shapes: `[..., in]` to `[..., out]`.
@@ -35,6 +38,21 @@ impl Linear {
 
     /// The layer followed by an activation, and by the sum with a residual `[..., out]`.
     pub fn forward_fused(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Tensor {
+        match &self.lora {
+            None => self.base(x, activation, residual),
+            Some(lora) if activation == Activation::Identity => {
+                self.base(x, activation, Some(&lora.forward(x, residual)))
+            }
+            Some(lora) => {
+                let sum = self.base(x, Activation::Identity, Some(&lora.forward(x, None)));
+                let y = ops::activate(activation, &sum);
+                residual.map_or_else(|| y.clone(), |residual| ops::add(&y, residual))
+            }
+        }
+    }
+
+    /// The layer without its adapter.
+    fn base(&self, x: &Tensor, activation: Activation, residual: Option<&Tensor>) -> Tensor {
         let bias = self.bias.as_ref().map(Param::value);
         ops::linear(x, &self.weight.value(), bias.as_ref(), activation, residual)
     }

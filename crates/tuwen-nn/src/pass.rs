@@ -2,13 +2,22 @@
 
 use std::cell::RefCell;
 
-use tuwen_tensor::Tensor;
+use tuwen_tensor::{Tensor, checkpoint};
 
 /// Mode and trace of a forward pass.
 #[derive(Default)]
 pub struct Pass {
-    training: bool,
+    mode: Mode,
+    checkpointing: bool,
     trace: Option<RefCell<Vec<(String, Tensor)>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Eval,
+    Train,
+    Rehearse,
 }
 
 impl Pass {
@@ -19,17 +28,50 @@ impl Pass {
 
     /// Training: batch statistics, which move the running ones.
     pub fn train() -> Self {
-        Self { training: true, trace: None }
+        Self { mode: Mode::Train, ..Self::default() }
+    }
+
+    /// Training that leaves no trace: batch statistics, and the running ones stay. For what is computed once more.
+    pub fn rehearse() -> Self {
+        Self { mode: Mode::Rehearse, ..Self::default() }
     }
 
     /// Inference that keeps named intermediates, in order of computation.
     pub fn traced() -> Self {
-        Self { training: false, trace: Some(RefCell::default()) }
+        Self { trace: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Whether [`Pass::block`] computes its block again in the backward pass, instead of keeping what that needs.
+    pub fn with_checkpointing(self, checkpointing: bool) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// Whether this is a training pass.
     pub fn is_training(&self) -> bool {
-        self.training
+        self.mode != Mode::Eval
+    }
+
+    /// Whether batch statistics move the running ones.
+    pub fn moves_statistics(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// A training pass as this one that leaves no trace.
+    pub fn rehearsal(&self) -> Self {
+        Self::rehearse().with_checkpointing(self.checkpointing)
+    }
+
+    /// Runs a block of a network, from one tensor to one, under gradient checkpointing if this pass has it.
+    pub fn block(&self, x: &Tensor, block: impl Fn(&Tensor, &Self) -> Tensor + Send + 'static) -> Tensor {
+        if !self.checkpointing || !self.is_training() {
+            return block(x, self);
+        }
+        let mut mode = self.mode;
+        checkpoint(x, move |x| {
+            let pass = Self { mode, ..Self::default() };
+            mode = Mode::Rehearse;
+            block(x, &pass)
+        })
     }
 
     /// Keeps an intermediate if this pass is traced; otherwise neither closure runs.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Param, Tensor};
 
-use crate::Init;
+use crate::lora::{FACTORS, LowRank};
 use crate::parameters::{Entry, Kind, Parameters};
+use crate::{Init, LoraConfig};
 
 /// A path into a network's parameters. Constructors of layers ask it for their tensors by name; whether those are
 /// loaded, drawn at random or only counted is decided once, by the root.
@@ -20,6 +21,8 @@ pub struct Scope {
 
 struct Root {
     origin: Origin,
+    /// Adapters and where they come from.
+    lora: OnceLock<(LoraConfig, Origin)>,
     trainable: bool,
     found: Mutex<Found>,
 }
@@ -123,13 +126,32 @@ impl Scope {
         Self::root(Origin::Init { seed }, true)
     }
 
-    /// Notes names and shapes only: the network takes no memory and cannot run.
+    /// Notes names and shapes only: the network takes no memory, and computes nothing when it runs
+    /// ([`tuwen_tensor::meter`]).
     pub fn count() -> Self {
         Self::root(Origin::Count, false)
     }
 
     fn root(origin: Origin, trainable: bool) -> Self {
-        Self { root: Arc::new(Root { origin, trainable, found: Mutex::default() }), path: String::new() }
+        let root = Root { origin, lora: OnceLock::new(), trainable, found: Mutex::default() };
+        Self { root: Arc::new(root), path: String::new() }
+    }
+
+    /// Gives linear layers adapters, drawn from a seed. Nothing else learns but what the settings name.
+    pub fn with_lora(self, config: LoraConfig, seed: u64) -> Self {
+        self.adapted(config, Origin::Init { seed })
+    }
+
+    /// Gives linear layers the adapters of a checkpoint that has their factors by the names of this network.
+    pub fn with_loaded_lora(self, config: LoraConfig, factors: Arc<dyn TensorSource>) -> Self {
+        self.adapted(config, Origin::Load(factors))
+    }
+
+    fn adapted(self, config: LoraConfig, origin: Origin) -> Self {
+        self.found().parameters.lora = Some(config.clone());
+        // A second call would have nothing left to adapt; the first one holds.
+        let _ = self.root.lora.set((config, origin));
+        self
     }
 
     /// The scope of a part.
@@ -139,24 +161,38 @@ impl Scope {
 
     /// A learnable parameter of this scope.
     pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Param {
-        self.entry(name, shape, init, Kind::Parameter)
+        self.entry(name, shape, init, Kind::Parameter, &self.root.origin)
     }
 
     /// A tensor that the forward pass keeps (running statistics).
     pub fn buffer(&self, name: &str, shape: &[usize], init: Init) -> Param {
-        self.entry(name, shape, init, Kind::Buffer)
+        self.entry(name, shape, init, Kind::Buffer, &self.root.origin)
+    }
+
+    /// The adapter of the linear layer at this path, if it shall have one. A begins uniform and B at zero, as in peft.
+    pub(crate) fn lora(&self, inner: usize, out: usize) -> Option<LowRank> {
+        self.found().parameters.linears.push(self.path.clone());
+        let (config, origin) = self.root.lora.get().filter(|(config, _)| config.adapts(&self.path))?;
+        let factor = |name, shape, init| self.entry(name, shape, init, Kind::Adapter, origin);
+        Some(LowRank {
+            a: factor(FACTORS[0], &[config.r, inner], Init::fan_in(inner)),
+            b: factor(FACTORS[1], &[out, config.r], Init::ZEROS),
+            scaling: config.scaling(config.r),
+        })
     }
 
     /// The parameters of the finished network, or everything that did not fit.
     pub fn finish(self) -> Result<Parameters, LoadReport> {
         let mut found = self.found();
         let Found { parameters, mut report } = std::mem::take(&mut *found);
-        if let Origin::Load(source) | Origin::Compare(source) = &self.root.origin {
-            let used: BTreeSet<&str> = parameters.iter().map(|entry| entry.name.as_str()).collect();
-            report.unused = source.names().into_iter().filter(|name| !used.contains(name.as_str())).collect();
-            for (name, near) in &mut report.missing {
-                *near = nearest(name, &report.unused);
-            }
+        let used: BTreeSet<&str> = parameters.iter().map(|entry| entry.name.as_str()).collect();
+        for origin in [Some(&self.root.origin), self.root.lora.get().map(|(_, origin)| origin)] {
+            let Some(Origin::Load(source) | Origin::Compare(source)) = origin else { continue };
+            let unused = source.names().into_iter().filter(|name| !used.contains(name.as_str()));
+            report.unused.extend(unused);
+        }
+        for (name, near) in &mut report.missing {
+            *near = nearest(name, &report.unused);
         }
         if report.is_clean() { Ok(parameters) } else { Err(report) }
     }
@@ -169,16 +205,25 @@ impl Scope {
         self.root.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind) -> Param {
+    fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind, origin: &Origin) -> Param {
         let name = self.name(&name);
-        let value = match &self.root.origin {
+        let value = match origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
-            Origin::Count => Tensor::shape_only(shape),
+            Origin::Count => Tensor::shape_only_parameter(&name, shape),
             Origin::Load(source) | Origin::Compare(source) => self.read(source.as_ref(), &name, shape),
         };
-        let param = Param::new(value, self.root.trainable && kind == Kind::Parameter);
-        self.found().parameters.0.push(Entry { name, param: param.clone(), kind });
+        let param = Param::new(value, self.learns(&name, kind));
+        self.found().parameters.entries.push(Entry { name, param: param.clone(), kind });
         param
+    }
+
+    fn learns(&self, name: &str, kind: Kind) -> bool {
+        self.root.trainable
+            && match kind {
+                Kind::Buffer => false,
+                Kind::Adapter => true,
+                Kind::Parameter => self.root.lora.get().is_none_or(|(config, _)| config.saves(name)),
+            }
     }
 
     /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails.

@@ -49,6 +49,24 @@ fn output_len(shape: &ConvShape) -> usize {
     shape.batch * shape.out_height() * shape.out_width() * shape.out_channels
 }
 
+fn of_kernels(targets: Targets<'_>) -> kernels::Targets<'_> {
+    match targets {
+        Targets::Classes(ids) => kernels::Targets::Classes(ids),
+        Targets::Soft(values) => kernels::Targets::Soft(values),
+    }
+}
+
+/// A loss of each row of `cols` logits, and its gradient.
+fn loss_of_rows(
+    logits: &Buffer,
+    cols: usize,
+    compute: impl FnOnce(&[f32], &mut [f32], &mut [f32]),
+) -> (Buffer, Buffer) {
+    let mut losses = scratch(logits.len() / cols.max(1));
+    let gradient = filled(logits.len(), |gradient| compute(host(logits), host_mut(&mut losses), gradient));
+    (losses, gradient)
+}
+
 impl Device for Cpu {
     fn name(&self) -> String {
         format!("cpu ({:?}, {} threads)", kernels::isa(), kernels::threads()).to_lowercase()
@@ -274,15 +292,15 @@ impl Device for Cpu {
     }
 
     fn cross_entropy(&self, logits: &Buffer, targets: Targets<'_>, cols: usize) -> (Buffer, Buffer) {
-        let targets = match targets {
-            Targets::Classes(ids) => kernels::Targets::Classes(ids),
-            Targets::Soft(values) => kernels::Targets::Soft(values),
-        };
-        let mut losses = scratch(logits.len() / cols.max(1));
-        let gradient = filled(logits.len(), |dlogits| {
-            kernels::cross_entropy(host(logits), targets, cols, host_mut(&mut losses), Some(dlogits));
-        });
-        (losses, gradient)
+        loss_of_rows(logits, cols, |logits, losses, gradient| {
+            kernels::cross_entropy(logits, of_kernels(targets), cols, losses, Some(gradient));
+        })
+    }
+
+    fn binary_cross_entropy(&self, logits: &Buffer, targets: Targets<'_>, cols: usize) -> (Buffer, Buffer) {
+        loss_of_rows(logits, cols, |logits, losses, gradient| {
+            kernels::binary_cross_entropy(logits, of_kernels(targets), cols, losses, Some(gradient));
+        })
     }
 
     fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer {
@@ -339,6 +357,10 @@ impl Device for Cpu {
 
     fn add_assign(&self, y: &mut Buffer, x: &Buffer) {
         kernels::axpy(1.0, host(x), host_mut(y));
+    }
+
+    fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32) {
+        kernels::lerp(weight, host(x), host_mut(y));
     }
 
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer {

@@ -32,6 +32,11 @@ impl Buffer {
         self.storage.downcast_ref().expect("a buffer stays on the device that made it")
     }
 
+    /// The storage, if it is of this kind.
+    pub(crate) fn try_storage<T: 'static>(&self) -> Option<&T> {
+        self.storage.downcast_ref()
+    }
+
     /// The storage for writing, for the device that made it.
     pub fn storage_mut<T: 'static>(&mut self) -> &mut T {
         self.storage.downcast_mut().expect("a buffer stays on the device that made it")
@@ -181,6 +186,13 @@ pub trait Device: Send + Sync + Debug {
     fn softmax(&self, x: &Buffer, cols: usize) -> Buffer;
     /// Cross entropy of each row of logits against class numbers or soft targets, and its gradient.
     fn cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
+    /// As [`Device::cross_entropy`], each logit being a question of its own.
+    fn binary_cross_entropy(
+        &self,
+        logits: &Buffer,
+        targets: crate::Targets<'_>,
+        cols: usize,
+    ) -> (Buffer, Buffer);
 
     /// Rows `ids` of a table.
     fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer;
@@ -207,6 +219,8 @@ pub trait Device: Send + Sync + Debug {
     fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `y += x`.
     fn add_assign(&self, y: &mut Buffer, x: &Buffer);
+    /// `y += weight * (x - y)`, in place.
+    fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
     /// `a * b` element by element; a `b` of one element multiplies everything.
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `x * factor`.

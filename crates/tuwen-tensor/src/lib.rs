@@ -10,6 +10,7 @@
 pub mod checkpoint;
 mod cpu;
 mod device;
+pub mod meter;
 pub mod ops;
 mod param;
 mod pool;
@@ -20,6 +21,6 @@ pub use cpu::Cpu;
 pub use device::{Buffer, Device, Normed, Packed};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
-pub use tape::{Gradients, no_grad};
+pub use tape::{Gradients, checkpoint, no_grad};
 pub use tensor::Tensor;
 pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};

@@ -72,6 +72,24 @@ impl Param {
         self.0.version.fetch_add(1, Ordering::Release);
     }
 
+    /// Moves its values towards those of `target`, in place: `self += weight * (target - self)`.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    pub fn lerp(&self, target: &Tensor, weight: f32) {
+        self.update(|buffer| target.device().lerp(buffer, target.buffer(), weight));
+    }
+
+    /// Exchanges the values of two parameters of one shape, without a copy; each goes on to take part in the tape or not.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn swap(&self, other: &Self) {
+        let (ours, theirs) = (self.value(), other.value());
+        self.assign(&theirs);
+        other.assign(&ours);
+    }
+
     fn set(&self, value: Tensor) {
         *self.0.value.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = value;
         self.0.version.fetch_add(1, Ordering::Release);

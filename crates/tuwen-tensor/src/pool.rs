@@ -9,12 +9,42 @@ use tuwen_kernels::AlignedBuf;
 /// Idle memory beyond this is given back to the system.
 const MAX_IDLE_FLOATS: usize = 1 << 30;
 
-struct Idle {
-    by_size: BTreeMap<usize, Vec<AlignedBuf>>,
+/// Idle blocks by their length in floats. The meter keeps one of blocks without memory, so as to know what the real
+/// one would hold.
+pub(crate) struct Idle<B> {
+    by_size: BTreeMap<usize, Vec<B>>,
     floats: usize,
 }
 
-static IDLE: Mutex<Idle> = Mutex::new(Idle { by_size: BTreeMap::new(), floats: 0 });
+impl<B> Idle<B> {
+    pub(crate) const fn new() -> Self {
+        Self { by_size: BTreeMap::new(), floats: 0 }
+    }
+
+    /// Floats in all idle blocks.
+    pub(crate) fn floats(&self) -> usize {
+        self.floats
+    }
+
+    /// A block for a size class, and its length.
+    pub(crate) fn take(&mut self, class: usize) -> Option<(usize, B)> {
+        // A block that is a little too large serves as well: texts of another length come with every batch.
+        let fits = |(&len, blocks): (&usize, &mut Vec<B>)| Some((len, blocks.pop()?));
+        let found = self.by_size.range_mut(class..=class + class / 4).find_map(fits);
+        self.floats -= found.as_ref().map_or(0, |(len, _)| *len);
+        found
+    }
+
+    /// Keeps a block, unless that would be too much; then it is dropped.
+    pub(crate) fn give(&mut self, len: usize, block: B) {
+        if self.floats + len <= MAX_IDLE_FLOATS {
+            self.floats += len;
+            self.by_size.entry(len).or_default().push(block);
+        }
+    }
+}
+
+static IDLE: Mutex<Idle<AlignedBuf>> = Mutex::new(Idle::new());
 
 /// Host memory that returns to the pool when dropped. Its contents are unspecified when it is taken.
 pub(crate) struct HostMemory {
@@ -23,7 +53,7 @@ pub(crate) struct HostMemory {
 }
 
 /// Sizes are rounded up so that nearly equal requests share blocks: powers of two when small, else an eighth of one.
-fn size_class(len: usize) -> usize {
+pub(crate) fn size_class(len: usize) -> usize {
     match len {
         0..=4096 => len.max(16).next_power_of_two(),
         _ => len.next_multiple_of(len.next_power_of_two() / 16),
@@ -33,12 +63,8 @@ fn size_class(len: usize) -> usize {
 impl HostMemory {
     pub(crate) fn take(len: usize) -> Self {
         let class = size_class(len);
-        let mut idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        // A block that is a little too large serves as well: texts of another length come with every batch.
-        let fits = |(_, blocks): (&usize, &mut Vec<AlignedBuf>)| blocks.pop();
-        let recycled = idle.by_size.range_mut(class..=class + class / 4).find_map(fits);
-        idle.floats -= recycled.as_ref().map_or(0, |block| block.len());
-        drop(idle);
+        let recycled = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take(class);
+        let recycled = recycled.map(|(_, block)| block);
         Self { memory: Some(recycled.unwrap_or_else(|| AlignedBuf::zeroed(class))), len }
     }
 
@@ -54,12 +80,7 @@ impl HostMemory {
 impl Drop for HostMemory {
     fn drop(&mut self) {
         let Some(memory) = self.memory.take() else { return };
-        let class = memory.len();
-        let mut idle = IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if idle.floats + class <= MAX_IDLE_FLOATS {
-            idle.floats += class;
-            idle.by_size.entry(class).or_default().push(memory);
-        }
+        IDLE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).give(memory.len(), memory);
     }
 }
 

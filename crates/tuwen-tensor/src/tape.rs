@@ -4,13 +4,15 @@
 //! return to the pool while the tape unwinds. Where nothing needs a gradient, no node is made.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::Tensor;
+use crate::{Tensor, ops};
 
-type Backward = Box<dyn FnOnce(Tensor) -> Vec<Option<Tensor>> + Send>;
+/// From the gradient of the output to one gradient an input, or `None` for an input that needs none. What an operation
+/// knows of leaves that are no inputs of it, it adds to the gradients.
+type Backward = Box<dyn FnOnce(Tensor, &mut Gradients) -> Vec<Option<Tensor>> + Send>;
 
 /// One recorded operation, or a leaf.
 pub(crate) struct Node {
@@ -25,6 +27,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(true) };
+    /// Whether an operation had an input on the tape, recorded or not.
+    static MET_TAPE: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Node {
@@ -43,19 +47,27 @@ impl Node {
 
 /// Runs `f` without recording: no tape, no memory kept for a backward pass.
 pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    with_recording(false, f)
+}
+
+fn with_recording<T>(recording: bool, f: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             RECORDING.set(self.0);
         }
     }
-    let _restore = Restore(RECORDING.replace(false));
+    let _restore = Restore(RECORDING.replace(recording));
     f()
 }
 
 /// Whether a result computed from `inputs` has to be recorded.
 pub(crate) fn needs_tape(inputs: &[&Tensor]) -> bool {
-    RECORDING.get() && inputs.iter().any(|tensor| tensor.node().is_some())
+    let on_tape = inputs.iter().any(|tensor| tensor.node().is_some());
+    if on_tape {
+        MET_TAPE.set(true);
+    }
+    on_tape && RECORDING.get()
 }
 
 /// Records how gradients flow from `output` back to `inputs`; `backward` returns one gradient an input, or `None`
@@ -65,8 +77,40 @@ pub(crate) fn record(
     inputs: &[&Tensor],
     backward: impl FnOnce(Tensor) -> Vec<Option<Tensor>> + Send + 'static,
 ) -> Tensor {
+    record_with_leaves(output, inputs, move |gradient, _| backward(gradient))
+}
+
+fn record_with_leaves(
+    output: Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(Tensor, &mut Gradients) -> Vec<Option<Tensor>> + Send + 'static,
+) -> Tensor {
     let inputs = inputs.iter().map(|tensor| tensor.node().cloned()).collect();
     output.with_node(Node::new(inputs, Some(Box::new(backward))))
+}
+
+/// `f(x)` that keeps x alone for its backward pass, which runs `f` once more (Chen et al. 2016, arXiv 1604.06174).
+///
+/// `f` computes the same each time, whatever it does besides; parameters that it uses get their gradients.
+pub fn checkpoint(x: &Tensor, mut f: impl FnMut(&Tensor) -> Tensor + Send + 'static) -> Tensor {
+    if !RECORDING.get() {
+        return f(x);
+    }
+    let met = MET_TAPE.replace(x.node().is_some());
+    let y = no_grad(|| f(x));
+    let on_tape = MET_TAPE.get();
+    MET_TAPE.set(met || on_tape);
+    if !on_tape {
+        return y;
+    }
+    let (saved, wanted) = (x.detach(), x.node().is_some());
+    record_with_leaves(y, &[x], move |dy, gradients| {
+        let x = if wanted { saved.leaf() } else { saved };
+        let mut inner = with_recording(true, || f(&x)).backward_from(dy);
+        let dx = inner.take(&x);
+        gradients.accumulate(inner);
+        vec![dx]
+    })
 }
 
 /// Gradients of a scalar with respect to the leaves that it depends on.
@@ -81,10 +125,44 @@ impl Gradients {
         self.by_leaf.remove(&leaf.node()?.id())
     }
 
+    /// Adds the gradients of another scalar of the same leaves.
+    pub fn accumulate(&mut self, other: Self) {
+        other.by_leaf.into_iter().for_each(|(id, gradient)| self.add(id, gradient));
+    }
+
+    /// Multiplies all gradients.
+    pub fn scale(&mut self, factor: f32) {
+        for gradient in self.by_leaf.values_mut() {
+            *gradient = ops::scale(&gradient.detach(), factor);
+        }
+    }
+
+    fn add(&mut self, leaf: u64, gradient: Tensor) {
+        let sum = match self.by_leaf.remove(&leaf) {
+            Some(sum) => sum.accumulate(gradient),
+            None => gradient,
+        };
+        self.by_leaf.insert(leaf, sum);
+    }
+
     /// The gradient of a leaf tensor, if the scalar depends on it.
     pub fn get(&self, leaf: &Tensor) -> Option<&Tensor> {
         self.by_leaf.get(&leaf.node()?.id())
     }
+}
+
+/// Number of recorded operations that a node depends on, itself included; leaves are none.
+pub(crate) fn len(node: &Arc<Node>) -> usize {
+    let mut seen = HashSet::new();
+    let mut pending = vec![node];
+    let mut operations = 0;
+    while let Some(node) = pending.pop() {
+        if seen.insert(node.id) {
+            operations += usize::from(!node.inputs.is_empty());
+            pending.extend(node.inputs.iter().flatten());
+        }
+    }
+    operations
 }
 
 /// Runs the tape backwards from `root`, whose gradient is `seed`.
@@ -100,10 +178,10 @@ pub(crate) fn backward(root: Tensor, seed: Tensor) -> Gradients {
         let run = node.backward.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let Some(run) = run else {
             assert!(node.inputs.is_empty(), "the tape was already run backwards through this tensor");
-            gradients.by_leaf.insert(id, gradient);
+            gradients.add(id, gradient);
             continue;
         };
-        for (input, contribution) in node.inputs.iter().zip(run(gradient)) {
+        for (input, contribution) in node.inputs.iter().zip(run(gradient, &mut gradients)) {
             let (Some(input), Some(contribution)) = (input, contribution) else { continue };
             let sum = match pending.remove(&input.id) {
                 Some((_, sum)) => sum.accumulate(contribution),

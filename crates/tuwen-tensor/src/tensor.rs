@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::device::{Buffer, Device, Packed};
+use crate::meter::Meter;
 use crate::tape::{self, Gradients, Node};
 use crate::{Cpu, ops};
 
@@ -39,9 +40,15 @@ impl Tensor {
         Self::from_buffer(&Cpu, Cpu.full(shape.iter().product(), value), shape)
     }
 
-    /// A tensor of a shape alone, without memory: for counting parameters. No operation may touch it.
+    /// A tensor of a shape alone, without memory. Operations on it compute nothing: [`crate::meter`] notes what they
+    /// would take.
     pub fn shape_only(shape: &[usize]) -> Self {
-        Self::from_buffer(&Cpu, Buffer::new((), shape.iter().product()), shape)
+        Self::from_buffer(&Meter, Meter.unnamed(shape.iter().product()), shape)
+    }
+
+    /// A parameter of a shape alone; what is computed with it is noted under its name.
+    pub fn shape_only_parameter(name: &str, shape: &[usize]) -> Self {
+        Self::from_buffer(&Meter, Meter.parameter(name, shape.iter().product()), shape)
     }
 
     pub(crate) fn from_buffer(device: &'static dyn Device, buffer: Buffer, shape: &[usize]) -> Self {
@@ -120,6 +127,11 @@ impl Tensor {
     /// Whether operations on this tensor are recorded.
     pub fn requires_grad(&self) -> bool {
         self.0.node.is_some()
+    }
+
+    /// Number of operations that the tape keeps for this tensor; where nothing learns, none.
+    pub fn tape_len(&self) -> usize {
+        self.node().map_or(0, tape::len)
     }
 
     /// Gradients of this scalar with respect to every leaf it depends on. Consumes the tape.

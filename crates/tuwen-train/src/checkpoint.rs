@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tuwen_nn::Parameters;
+use tuwen_nn::{Entry, Kind, Parameters};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{
     RawTensor, TensorSource, open, replace_directory, write_atomically, write_safetensors,
@@ -15,12 +15,13 @@ use tuwen_tensor::checkpoint::{
 
 use crate::optimizer::assign;
 use crate::recipe::differences;
-use crate::{Optimizer, TrainError};
+use crate::{Average, Optimizer, TrainError, frozen};
 
 /// How many checkpoints stay.
 const KEPT: usize = 2;
 const WEIGHTS: &str = "weights.safetensors";
 const MOMENTS: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const STATE: &str = "state.json";
 const PREFIX: &str = "step-";
 
@@ -39,14 +40,18 @@ pub struct State {
     pub best: Option<f64>,
     /// Bytes of the log written before this checkpoint.
     pub log_length: u64,
+    /// A digest of what does not learn, which is not in the checkpoint.
+    #[serde(default)]
+    pub frozen: Option<u64>,
     /// What the run was made with, but for what may change.
     pub recipe: Value,
 }
 
 impl State {
     /// The beginning of a run.
-    pub fn new(batches_per_epoch: u64, recipe: Value) -> Self {
-        Self { step: 0, epoch: 0, batch: 0, batches_per_epoch, best: None, log_length: 0, recipe }
+    pub fn new(batches_per_epoch: u64, recipe: Value, parameters: &Parameters) -> Self {
+        let frozen = Some(frozen::digest(parameters));
+        Self { step: 0, epoch: 0, batch: 0, batches_per_epoch, best: None, log_length: 0, frozen, recipe }
     }
 
     /// Whether a run that would begin as `fresh` may go on from this state of `checkpoint`.
@@ -60,6 +65,11 @@ impl State {
             let reason =
                 format!("the data have changed: they gave {then} batches an epoch, now they give {now}");
             return Err(TrainError::State { path: checkpoint.to_owned(), reason });
+        }
+        if self.frozen.is_some() && self.frozen != fresh.frozen {
+            let reason =
+                "what does not learn is no longer what it was: model.init_from holds other weights now";
+            return Err(TrainError::State { path: checkpoint.to_owned(), reason: reason.to_owned() });
         }
         Ok(())
     }
@@ -102,15 +112,20 @@ impl Checkpoints {
         state: &State,
         parameters: &Parameters,
         optimizer: &Optimizer,
+        average: Option<&Average>,
     ) -> Result<PathBuf, TrainError> {
         let target = self.directory.join(format!("{PREFIX}{:08}", state.step));
         if target.exists() {
             return Ok(target);
         }
         replace_directory(&target, |building| {
-            let weights = parameters.iter().map(|entry| (entry.name.clone(), entry.param.value()));
+            let changing = parameters.iter().filter(|entry| changes(entry));
+            let weights = changing.map(|entry| (entry.name.clone(), entry.param.value()));
             write_tensors(&building.join(WEIGHTS), weights)?;
             write_tensors(&building.join(MOMENTS), optimizer.state())?;
+            if let Some(average) = average {
+                write_tensors(&building.join(AVERAGE), average.state())?;
+            }
             let path = building.join(STATE);
             let text =
                 serde_json::to_vec_pretty(state).map_err(|error| TrainError::io(&path)(error.into()))?;
@@ -142,12 +157,18 @@ pub fn read_state(checkpoint: &Path) -> Result<State, TrainError> {
     serde_json::from_slice(&text).map_err(|error| TrainError::State { path, reason: error.to_string() })
 }
 
-/// Gives weights and moments the values of a checkpoint, bit for bit.
+/// Whether a run changes an entry, so that its checkpoints hold it: what is frozen comes from where it came from first.
+fn changes(entry: &Entry) -> bool {
+    entry.param.is_trainable() || entry.kind == Kind::Buffer
+}
+
+/// Gives weights, moments and the average the values of a checkpoint, bit for bit.
 pub fn restore(
     checkpoint: &Path,
     step: u64,
     parameters: &Parameters,
     optimizer: &mut Optimizer,
+    average: Option<&Average>,
 ) -> Result<(), TrainError> {
     let weights = open(&checkpoint.join(WEIGHTS))?;
     let moments = open(&checkpoint.join(MOMENTS))?;
@@ -155,11 +176,15 @@ pub fn restore(
         let path = path.to_owned();
         move |reason| TrainError::State { path, reason }
     };
-    for entry in parameters.iter() {
+    for entry in parameters.iter().filter(|entry| changes(entry)) {
         assign(&entry.param, &weights, &entry.name).map_err(fault(weights.path()))?;
     }
     if let Some(name) = weights.names().iter().find(|name| parameters.get(name).is_none()) {
         return Err(fault(weights.path())(format!("{name} is not in the network")));
+    }
+    if let Some(average) = average {
+        let saved = open(&checkpoint.join(AVERAGE))?;
+        average.restore(&saved).map_err(fault(saved.path()))?;
     }
     optimizer.restore(&moments, step).map_err(fault(moments.path()))
 }

@@ -1,29 +1,38 @@
-//! Contrastive pre-training of CLIP: the symmetric loss over a batch, zero-shot and retrieval on the way.
+//! Contrastive training of CLIP: a loss over all pairs of a batch, zero-shot and retrieval on the way.
 
 use std::path::Path;
 
 use tuwen::Embeddings;
 use tuwen::export::{Export, Parts, Target};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
-use tuwen_nn::{Parameters, Pass, contrastive_loss, duplicate_targets};
-use tuwen_tensor::{Tensor, no_grad, ops};
+use tuwen_nn::{ContrastiveLoss, Meanings, Parameters, Pass};
+use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
 
 use crate::data::Preparation;
-use crate::objective::{Loss, Objective};
+use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Eval, ExportType};
 use crate::{Metrics, Recipe, Settings, TrainError, evaluation};
 
 /// Images and texts in one pass through a tower where nothing is kept for a backward pass.
 const CHUNK: usize = 64;
 
+/// The name of the loss in the log.
+const LOSS: &str = "contrastive";
+
 /// Images and the captions that belong to them.
 pub struct ClipBatch {
+    /// The pairs, in parts that go through the towers one at a time.
+    pub parts: Vec<Pairs>,
+    /// What each pair is about: the name of its class, else its caption.
+    pub meanings: Vec<String>,
+}
+
+/// Pairs that go through the towers together.
+pub struct Pairs {
     /// `[pairs, 3, size, size]`.
     pub pixel_values: Tensor,
     /// `[pairs, context]`.
     pub tokens: TokenIds,
-    /// What each pair is about: the name of its class, else its caption.
-    pub meanings: Vec<String>,
 }
 
 /// A CLIP network that learns to match images and captions.
@@ -31,6 +40,7 @@ pub struct Contrastive {
     clip: Clip,
     config: ClipConfig,
     preparation: Preparation,
+    loss: ContrastiveLoss,
     duplicates_are_positives: bool,
 }
 
@@ -38,7 +48,8 @@ impl Contrastive {
     /// Trains `clip`, which was made from `config`.
     pub fn new(clip: Clip, config: ClipConfig, preparation: Preparation, recipe: &Recipe) -> Self {
         let duplicates_are_positives = recipe.train.duplicates_are_positives;
-        Self { clip, config, preparation, duplicates_are_positives }
+        let loss = ContrastiveLoss::new(recipe.train.loss.into());
+        Self { clip, config, preparation, loss, duplicates_are_positives }
     }
 
     /// Number of learnable values.
@@ -49,6 +60,43 @@ impl Contrastive {
     /// How images and texts are prepared for this network.
     pub fn preparation(&self) -> &Preparation {
         &self.preparation
+    }
+
+    /// Unit vectors of the images and of the texts of a batch.
+    fn features(&self, batch: &ClipBatch, pass: &Pass) -> [Tensor; 2] {
+        let joined = |features: Vec<Tensor>| match features.as_slice() {
+            [one] => one.clone(),
+            several => ops::concat(&several.iter().collect::<Vec<_>>(), 0),
+        };
+        let image = |pairs: &Pairs| self.clip.embed_image(&pairs.pixel_values, pass);
+        let text = |pairs: &Pairs| self.text(&pairs.tokens, pass);
+        [joined(batch.parts.iter().map(image).collect()), joined(batch.parts.iter().map(text).collect())]
+    }
+
+    /// Adds the gradients of a tower, whose features have the gradients `seed`.
+    fn backward(
+        &self,
+        batch: &ClipBatch,
+        seed: Option<Tensor>,
+        gradients: &mut Gradients,
+        tower: impl Fn(&Pairs) -> Tensor,
+    ) {
+        let Some(seed) = seed else { return };
+        let mut first = 0;
+        for pairs in &batch.parts {
+            let features = tower(pairs);
+            if !features.requires_grad() {
+                return; // a frozen tower
+            }
+            let rows = features.shape()[0];
+            gradients.accumulate(features.backward_from(ops::narrow(&seed, 0, first, rows)));
+            first += rows;
+        }
+    }
+
+    /// Which pairs are the same, where those count as right for each other.
+    fn meanings(&self, batch: &ClipBatch) -> Option<Meanings> {
+        self.duplicates_are_positives.then(|| Meanings::new(&batch.meanings))
     }
 
     /// Unit vectors of texts.
@@ -77,6 +125,17 @@ impl Contrastive {
     pub(crate) fn dim(&self) -> usize {
         self.config.projection_dim
     }
+
+    /// The model in the layout that most programs load; what that cannot hold is known before the first step.
+    pub(crate) fn prepare_export(&self, dtype: ExportType) -> Result<Export<'_>, TrainError> {
+        let parts = Parts {
+            config: &self.config,
+            weights: self.clip.parameters(),
+            processor: &self.preparation.processor,
+            tokenizer: Some(&self.preparation.tokenizer),
+        };
+        Ok(Export::new(parts, Target::usual(&self.config), dtype.into())?)
+    }
 }
 
 impl Objective for Contrastive {
@@ -91,13 +150,30 @@ impl Objective for Contrastive {
     }
 
     fn losses(&self, batch: &ClipBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
-        let targets = self.duplicates_are_positives.then(|| duplicate_targets(&batch.meanings)).flatten();
-        let image = self.clip.embed_image(&batch.pixel_values, pass);
-        let text = self.text(&batch.tokens, pass);
-        Ok(vec![(
-            "contrastive",
-            contrastive_loss(&image, &text, &self.clip.logit_scale(), targets.as_deref()),
-        )])
+        let [image, text] = self.features(batch, pass);
+        let meanings = self.meanings(batch);
+        let loss = self.loss.forward(&image, &text, &self.clip.temperature(), meanings.as_ref());
+        Ok(vec![(LOSS, loss)])
+    }
+
+    /// A batch of one part is on the tape as a whole. Of a larger one, the features alone are computed first; then the
+    /// gradients of the loss for them; then part by part those for the network (GradCache, arXiv 2101.06983).
+    fn gradients(&self, batch: &ClipBatch, pass: &Pass) -> Result<(Metrics, Gradients), TrainError> {
+        if batch.parts.len() <= 1 {
+            return Ok(gradients_of(self.losses(batch, pass)?));
+        }
+        let rehearsal = pass.rehearsal();
+        let [image, text] = no_grad(|| self.features(batch, &rehearsal)).map(|x| x.leaf());
+        let meanings = self.meanings(batch);
+        let (mut loss, mut gradients) = (0.0, Gradients::default());
+        for part in self.loss.blocks(&image, &text, || self.clip.temperature(), meanings.as_ref()) {
+            loss += f64::from(part.item());
+            gradients.accumulate(part.backward());
+        }
+        let [image, text] = [image, text].map(|x| gradients.take(&x));
+        self.backward(batch, image, &mut gradients, |pairs| self.clip.embed_image(&pairs.pixel_values, pass));
+        self.backward(batch, text, &mut gradients, |pairs| self.text(&pairs.tokens, pass));
+        Ok((Metrics::from([(LOSS.to_owned(), loss)]), gradients))
     }
 
     fn after_step(&self) {
@@ -114,13 +190,6 @@ impl Objective for Contrastive {
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        let parts = Parts {
-            config: &self.config,
-            weights: self.clip.parameters(),
-            processor: &self.preparation.processor,
-            tokenizer: Some(&self.preparation.tokenizer),
-        };
-        let export = Export::new(parts, Target::usual(&self.config), dtype.into())?;
-        Ok(export.write_directory(directory, &mut |_| {})?)
+        Ok(self.prepare_export(dtype)?.write_directory(directory, &mut |_| {})?)
     }
 }

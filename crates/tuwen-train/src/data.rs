@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tuwen_data::dataset::{self, DataError};
-use tuwen_data::loader::{Loader, LoaderOptions};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
 use tuwen_tensor::Tensor;
 
-use crate::contrastive::ClipBatch;
+use crate::contrastive::{ClipBatch, Pairs};
 use crate::{BatchSource, Recipe, TrainError};
 
 /// How images and texts are brought to the form that a network takes.
@@ -30,11 +30,19 @@ impl Preparation {
         let batch = self.tokenizer.encode_batch(texts, self.context_length, Overflow::Truncate)?;
         Ok(TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: None })
     }
+
+    fn pairs(&self, batch: &Batch) -> Result<Pairs, TrainError> {
+        let shape = [batch.texts.len(), 3, self.image_size, self.image_size];
+        let pixel_values = Tensor::new(&batch.pixel_values, &shape);
+        Ok(Pairs { pixel_values, tokens: self.tokens(&batch.texts)? })
+    }
 }
 
-/// Batches of the recipe's data sets.
+/// Batches of the recipe's data sets, in parts of `micro_batch_size`.
 pub struct ContrastiveData {
+    /// Gives the parts of batches.
     loader: Loader,
+    parts: u64,
     preparation: Preparation,
 }
 
@@ -48,8 +56,10 @@ impl ContrastiveData {
         for spec in &mut specs {
             spec.path = recipe.resolve(&spec.path);
         }
+        let batch_size = recipe.train.batch_size;
+        let micro_batch_size = recipe.train.micro_batch_size.unwrap_or(batch_size);
         let options = LoaderOptions {
-            batch_size: recipe.train.batch_size,
+            batch_size: micro_batch_size,
             seed: recipe.seed,
             image_size: preparation.image_size,
             mean: preparation.processor.transform.mean,
@@ -61,13 +71,14 @@ impl ContrastiveData {
             ..LoaderOptions::default()
         };
         let loader = Loader::open(&specs, options)?;
-        if loader.batches_per_epoch() == 0 {
+        let data = Self { loader, parts: (batch_size / micro_batch_size) as u64, preparation };
+        if data.batches_per_epoch() < recipe.train.accumulate_steps {
             return Err(TrainError::TooLittleData {
-                samples: loader.samples_per_epoch(),
-                batch_size: recipe.train.batch_size,
+                samples: data.loader.samples_per_epoch(),
+                needed: batch_size * recipe.train.accumulate_steps as usize,
             });
         }
-        Ok(Self { loader, preparation })
+        Ok(data)
     }
 
     /// What could not be read so far, in words.
@@ -81,22 +92,22 @@ impl BatchSource for ContrastiveData {
     type Batch = ClipBatch;
 
     fn batches_per_epoch(&self) -> u64 {
-        self.loader.batches_per_epoch()
+        self.loader.batches_per_epoch() / self.parts
     }
 
     fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<ClipBatch, TrainError>>> {
-        let preparation = self.preparation.clone();
-        Box::new(self.loader.epoch(epoch, first).map(move |batch| {
-            let batch = batch?;
-            let size = preparation.image_size;
-            let shape = [batch.texts.len(), 3, size, size];
-            let tokens = preparation.tokens(&batch.texts)?;
-            let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);
-            Ok(ClipBatch {
-                pixel_values: Tensor::new(&batch.pixel_values, &shape),
-                tokens,
-                meanings: batch.class_names.into_iter().zip(batch.texts).map(meaning).collect(),
-            })
+        let (preparation, parts) = (self.preparation.clone(), self.parts);
+        let mut batches = self.loader.epoch(epoch, first * parts);
+        let count = self.batches_per_epoch().saturating_sub(first);
+        Box::new((0..count).map(move |_| {
+            let mut batch = ClipBatch { parts: Vec::new(), meanings: Vec::new() };
+            for part in batches.by_ref().take(parts as usize) {
+                let part = part?;
+                batch.parts.push(preparation.pairs(&part)?);
+                let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);
+                batch.meanings.extend(part.class_names.into_iter().zip(part.texts).map(meaning));
+            }
+            Ok(batch)
         }))
     }
 

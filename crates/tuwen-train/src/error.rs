@@ -42,12 +42,12 @@ pub enum TrainError {
         reason: String,
     },
     /// Too little data for a single step.
-    #[error("the data give {samples} samples, fewer than the batch size of {batch_size}")]
+    #[error("the data give {samples} samples, fewer than the {needed} of a single step")]
     TooLittleData {
         /// Samples in an epoch.
         samples: usize,
         /// Samples in a step.
-        batch_size: usize,
+        needed: usize,
     },
     /// A whole epoch without a batch.
     #[error("an epoch gave no batch: {failures} samples could not be read")]
@@ -82,6 +82,18 @@ pub enum TrainError {
     /// A network that the recipe asks for and that cannot be.
     #[error("[model]: {0}")]
     Model(String),
+    /// Adapters that the network cannot have.
+    #[error("[lora] {0}")]
+    Lora(String),
+    /// Towers that cannot be locked so.
+    #[error("[lock] {0}")]
+    Lock(String),
+    /// An adapter that cannot be read, written or applied.
+    #[error(transparent)]
+    Adapter(Box<tuwen::Error>),
+    /// Everything is frozen.
+    #[error("nothing is left to learn: [lock], [lora] and [[groups]] freeze every parameter")]
+    AllFrozen,
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -1,11 +1,14 @@
 //! Training: one loop, objectives, an optimizer, exact checkpoints, evaluation on the way.
 
+mod adapter;
+mod average;
 pub mod checkpoint;
 mod contrastive;
 mod data;
 mod error;
 pub mod evaluate;
 mod evaluation;
+mod frozen;
 mod log;
 mod objective;
 mod optimizer;
@@ -14,8 +17,9 @@ mod schedule;
 pub mod setup;
 mod trainer;
 
-pub use contrastive::{ClipBatch, Contrastive};
-pub use data::ContrastiveData;
+pub use average::Average;
+pub use contrastive::{ClipBatch, Contrastive, Pairs};
+pub use data::{ContrastiveData, Preparation};
 pub use error::TrainError;
 pub use evaluate::Metrics;
 pub use log::{EvalRecord, Log, StepRecord};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tuwen_nn::{Parameters, Pass};
-use tuwen_tensor::Tensor;
+use tuwen_tensor::{Gradients, Tensor, ops};
 
 use crate::recipe::{Eval, ExportType};
 use crate::{Metrics, Recipe, Settings, TrainError};
@@ -25,6 +25,11 @@ pub trait Objective {
     /// The terms of the loss of a batch, at least one, on the tape; their sum is minimised.
     fn losses(&self, batch: &Self::Batch, pass: &Pass) -> Result<Vec<Loss>, TrainError>;
 
+    /// The gradients of the sum of the losses of a batch, and the losses.
+    fn gradients(&self, batch: &Self::Batch, pass: &Pass) -> Result<(Metrics, Gradients), TrainError> {
+        Ok(gradients_of(self.losses(batch, pass)?))
+    }
+
     /// Called after each step of the optimizer.
     fn after_step(&self) {}
 
@@ -38,6 +43,13 @@ pub trait Objective {
 
     /// Writes the model to a directory from which it can be loaded, replacing what is there.
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError>;
+}
+
+/// The losses as numbers, and the gradients of their sum.
+pub(crate) fn gradients_of(losses: Vec<Loss>) -> (Metrics, Gradients) {
+    let named = losses.iter().map(|(name, loss)| ((*name).into(), f64::from(loss.item()))).collect();
+    let total = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| ops::add(&a, &b));
+    (named, total.map(Tensor::backward).unwrap_or_default())
 }
 
 /// Where batches come from. The same numbers give the same batches.

@@ -98,6 +98,11 @@ impl Optimizer {
         norm
     }
 
+    /// Number of values that learn.
+    pub fn trained(&self) -> usize {
+        self.slots.iter().map(|slot| slot.param.value().elements()).sum()
+    }
+
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.steps

@@ -1,24 +1,26 @@
 //! From a recipe to everything that a run consists of.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tuwen::{ModelFiles, Options};
+use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
-use tuwen_models::clip::config::{LAYER_NORM_EPS, LOGIT_SCALE_INIT};
+use tuwen_models::clip::config::{
+    LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
+};
+
 use tuwen_models::clip::{
     Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
 };
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
-use tuwen_tensor::checkpoint::replace_directory;
+use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 
 use crate::contrastive::Contrastive;
 use crate::data::{ContrastiveData, Preparation, captions};
-use crate::recipe::{Model, Vision};
-use crate::{Recipe, Start, TrainError, Trainer};
+use crate::recipe::{Loss, Model, Vision};
+use crate::{Recipe, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
@@ -33,18 +35,29 @@ pub fn contrastive(
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(open(&recipe.resolve(from))?),
+        Some(from) => Some(adapter::open_base(&recipe, from)?),
     };
     let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
-            let config = config(&recipe.model, &tokenizer)?;
+            let mut config = config(&recipe.model, &tokenizer)?;
+            if recipe.train.loss == Loss::Siglip {
+                config.logit_scale_init_value = SIGLIP_LOGIT_SCALE_INIT;
+                config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+            }
             let processor = processor(&config);
             (config, processor, Scope::init(recipe.seed))
         }
-        Some(files) => {
+        Some(mut files) => {
             fits(&tokenizer, &files.config, &files.name)?;
-            (files.config, files.processor, Scope::load_trainable(files.weights))
+            if recipe.train.loss == Loss::Siglip && files.config.logit_bias_init_value.is_none() {
+                files.config.logit_bias_init_value = Some(SIGLIP_LOGIT_BIAS_INIT);
+                let bias = RawTensor::from_f32(&[], &[SIGLIP_LOGIT_BIAS_INIT]);
+                let added = [("logit_bias".to_owned(), bias)].into();
+                files.weights = Arc::new(Overlay::new(files.weights, added));
+            }
+            let scope = adapter::scope(&recipe, &files)?;
+            (files.config, files.processor, scope)
         }
     };
     let preparation = Preparation {
@@ -56,13 +69,10 @@ pub fn contrastive(
     let data = ContrastiveData::open(&recipe, preparation.clone())?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
+    if !recipe.export.adapter {
+        objective.prepare_export(recipe.export.dtype)?;
+    }
     Trainer::new(recipe, objective, data, start)
-}
-
-/// A model to start from.
-fn open(from: &Path) -> Result<ModelFiles, TrainError> {
-    let opened = ModelFiles::open(&from.to_string_lossy(), &Options::default());
-    opened.map_err(|error| TrainError::Model(error.to_string()))
 }
 
 /// Images as the program prepares them that loads the exported model.

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use tuwen_nn::Pass;
-use tuwen_tensor::ops;
+use tuwen_tensor::Gradients;
 
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::{
-    BatchSource, EvalRecord, Log, Metrics, Objective, Optimizer, Recipe, Schedule, StepRecord, TrainError,
+    Average, BatchSource, EvalRecord, Log, Metrics, Objective, Optimizer, Recipe, Schedule, StepRecord,
+    TrainError, adapter, average,
 };
 
 /// Whether a run begins or goes on.
@@ -59,6 +60,7 @@ pub struct Trainer<O: Objective, D> {
     recipe: Recipe,
     objective: O,
     optimizer: Optimizer,
+    average: Option<Average>,
     schedule: Schedule,
     data: D,
     batches: Peekable<Box<dyn Iterator<Item = Result<O::Batch, TrainError>>>>,
@@ -75,6 +77,8 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// Prepares a run: brings the objective to the state of the newest checkpoint if it resumes.
     pub fn new(recipe: Recipe, objective: O, data: D, start: Start) -> Result<Self, TrainError> {
         recipe.check_groups(objective.parameters())?;
+        recipe.lock.apply(objective.parameters())?;
+        recipe.lora.as_ref().map_or(Ok(()), |lora| lora.check_names(objective.parameters()))?;
         let output = recipe.output();
         std::fs::create_dir_all(&output).map_err(TrainError::io(&output))?;
         let checkpoints = Checkpoints::below(&output);
@@ -86,13 +90,18 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         let mut optimizer =
             Optimizer::new(objective.parameters(), &recipe.groups, objective.optimizer_settings(&recipe));
         let per_epoch = data.batches_per_epoch();
-        let fresh = State::new(per_epoch, recipe.fingerprint());
+        if optimizer.trained() == 0 {
+            return Err(TrainError::AllFrozen);
+        }
+        let average = Average::of(objective.parameters(), &recipe.train);
+        let fresh = State::new(per_epoch, recipe.fingerprint(), objective.parameters());
         let state = match latest {
             None => fresh,
             Some(path) => {
                 let state = checkpoint::read_state(&path)?;
                 state.fits(&fresh, &path)?;
-                checkpoint::restore(&path, state.step, objective.parameters(), &mut optimizer)?;
+                let parameters = objective.parameters();
+                checkpoint::restore(&path, state.step, parameters, &mut optimizer, average.as_ref())?;
                 state
             }
         };
@@ -105,6 +114,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
             recipe,
             objective,
             optimizer,
+            average,
             data,
             state,
             checkpoints,
@@ -136,7 +146,9 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
             self.tell(observer, Event::Logged(&record));
         }
         self.tell(observer, Event::Step { record: &record, total_steps });
-        let epoch_ended = self.batches.peek().is_none();
+        // Batches that do not fill a step are left out, as samples are that do not fill a batch.
+        let left = self.data.batches_per_epoch().saturating_sub(self.state.batch);
+        let epoch_ended = self.batches.peek().is_none() || left < self.recipe.train.accumulate_steps;
         if epoch_ended {
             (self.state.epoch, self.state.batch) = (self.state.epoch + 1, 0);
             self.batches = self.data.epoch(self.state.epoch, 0).peekable();
@@ -150,37 +162,33 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         Ok(())
     }
 
-    /// Forward, backward, update.
+    /// Forward and backward for each batch of the step, then the update.
     fn step(&mut self) -> Result<StepRecord, TrainError> {
         let step = self.state.step;
-        let Some(batch) = self.batches.next() else {
-            return Err(TrainError::NoData { failures: self.data.failures() });
-        };
-        let batch = batch?;
         let lr = self.schedule.at(step);
-        let losses = self.objective.losses(&batch, &Pass::train())?;
-        let named: Metrics =
-            losses.iter().map(|(name, loss)| ((*name).into(), f64::from(loss.item()))).collect();
-        let total = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| ops::add(&a, &b));
-        let total = total.expect("an objective has at least one loss");
-        let loss = f64::from(total.item());
+        let (losses, gradients) = self.gradients()?;
+        let loss: f64 = losses.values().sum();
         let diverged = |what, value| TrainError::Diverged { step: step + 1, what, value };
         if !loss.is_finite() {
             return Err(diverged("the loss", loss));
         }
-        let grad_norm = self.optimizer.step(total.backward(), lr);
+        let grad_norm = self.optimizer.step(gradients, lr);
         if !grad_norm.is_finite() {
             return Err(diverged("the gradient's length", grad_norm));
         }
         self.objective.after_step();
+        if let Some(average) = &self.average {
+            average.update(step);
+        }
+        let batches = self.recipe.train.accumulate_steps;
         self.state.step += 1;
-        self.state.batch += 1;
-        self.pace.1 += self.recipe.train.batch_size;
+        self.state.batch += batches;
+        self.pace.1 += self.recipe.train.batch_size * batches as usize;
         Ok(StepRecord {
             step: self.state.step,
             epoch: self.state.epoch,
             loss,
-            losses: named,
+            losses,
             lr,
             gauges: self.objective.gauges(),
             grad_norm,
@@ -189,13 +197,35 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         })
     }
 
+    /// The mean of the losses and of the gradients over the batches of a step.
+    fn gradients(&mut self) -> Result<(Metrics, Gradients), TrainError> {
+        let pass = Pass::train().with_checkpointing(self.recipe.train.gradient_checkpointing);
+        let batches = self.recipe.train.accumulate_steps;
+        let mut sum = (Metrics::new(), Gradients::default());
+        for _ in 0..batches {
+            let Some(batch) = self.batches.next() else {
+                return Err(TrainError::NoData { failures: self.data.failures() });
+            };
+            let (losses, gradients) = self.objective.gradients(&batch?, &pass)?;
+            losses
+                .into_iter()
+                .for_each(|(name, loss)| *sum.0.entry(name).or_default() += loss / batches as f64);
+            sum.1.accumulate(gradients);
+        }
+        if batches > 1 {
+            sum.1.scale(1.0 / batches as f32);
+        }
+        Ok(sum)
+    }
+
     /// Makes the evaluations that are due; where the first one is better than ever, exports the model to `best`.
     fn evaluate(&mut self, last: bool, observer: &mut Observer) -> Result<(), TrainError> {
         for (i, eval) in self.recipe.eval.clone().iter().enumerate() {
             if !last && !self.state.epoch.is_multiple_of(eval.every_epochs) {
                 continue;
             }
-            let metrics = self.objective.evaluate(&self.recipe, eval)?;
+            let metrics =
+                average::in_place_of(&self.average, || self.objective.evaluate(&self.recipe, eval))?;
             let main = metrics.get(eval.kind.main_metric()).copied();
             let record =
                 EvalRecord { step: self.state.step, epoch: self.state.epoch, eval: eval.name(), metrics };
@@ -212,14 +242,18 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
 
     fn save(&mut self, observer: &mut Observer) -> Result<(), TrainError> {
         self.state.log_length = self.log.sync()?;
-        let path = self.checkpoints.save(&self.state, self.objective.parameters(), &self.optimizer)?;
+        let (parameters, average) = (self.objective.parameters(), self.average.as_ref());
+        let path = self.checkpoints.save(&self.state, parameters, &self.optimizer, average)?;
         self.tell(observer, Event::Saved(&path));
         Ok(())
     }
 
     fn export(&mut self, name: &str, observer: &mut Observer) -> Result<(), TrainError> {
         let directory = self.recipe.output().join(name);
-        self.objective.export(&directory, self.recipe.export.dtype)?;
+        average::in_place_of(&self.average, || match self.recipe.export.adapter {
+            true => adapter::export(&directory, self.objective.parameters(), &self.recipe),
+            false => self.objective.export(&directory, self.recipe.export.dtype),
+        })?;
         self.tell(observer, Event::Saved(&directory));
         Ok(())
     }
@@ -236,6 +270,11 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
     /// Where batches come from.
     pub fn data(&self) -> &D {
         &self.data
+    }
+
+    /// Number of values that learn.
+    pub fn trained(&self) -> usize {
+        self.optimizer.trained()
     }
 
     /// Steps of the whole run and steps taken.

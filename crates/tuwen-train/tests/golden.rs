@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tuwen_models::clip::{Clip, TokenIds};
-use tuwen_nn::{Pass, Scope, contrastive_loss};
+use tuwen_nn::{ContrastiveLoss, PairLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{TensorSource, open};
 use tuwen_train::{Decay, Optimizer, Schedule, Settings};
@@ -80,7 +80,9 @@ impl Reference {
         let pass = Pass::train();
         let image = self.clip.embed_image(&self.pixel_values, &pass);
         let text = self.clip.embed_text(&self.tokens, &pass);
-        contrastive_loss(&image, &text, &self.clip.logit_scale(), None)
+        let bias = self.clip.logit_bias().is_some();
+        let kind = if bias { PairLoss::Sigmoid } else { PairLoss::Softmax };
+        ContrastiveLoss::new(kind).forward(&image, &text, &self.clip.temperature(), None)
     }
 
     fn check_gradients(&self) {
@@ -180,6 +182,11 @@ fn check(name: &str, final_tolerance: f64) {
 #[test]
 fn vision_transformer() {
     check("clip-train-tiny", 2.8e-5);
+}
+
+#[test]
+fn sigmoid_loss() {
+    check("siglip-train-tiny", 5e-5);
 }
 
 #[test]

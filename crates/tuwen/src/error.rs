@@ -90,6 +90,12 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// Sizes that no network can have.
+    #[error("what-if: {0}")]
+    WhatIf(#[from] tuwen_models::what_if::WhatIfError),
+    /// Other sizes are asked for of weights whose network is not known.
+    #[error("{0}: the sizes of this network are not known, so they cannot be changed")]
+    UnknownSizes(String),
     /// A tokenizer could not be read, or a text not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -117,6 +123,14 @@ pub enum Error {
         /// The directory.
         directory: PathBuf,
         /// The files, and how the models differ.
+        reason: String,
+    },
+    /// A low-rank adapter that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Adapter {
+        /// The adapter's directory or file.
+        path: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// Weights and configuration do not fit together.

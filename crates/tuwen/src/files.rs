@@ -11,13 +11,14 @@ use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open
 
 use crate::place::{Embedded, Place};
 use crate::source::{self, Source};
-use crate::{Error, Options, builtin};
+use crate::{Adapter, Error, Options, adapter, builtin};
 
 mod choice;
 mod tokenizer;
 mod transform;
 
 use choice::Choice;
+pub(crate) use choice::configuration;
 pub(crate) use tokenizer::Tokenizer;
 
 /// The files of a CLIP model, opened and checked against each other.
@@ -59,6 +60,10 @@ impl ModelFiles {
     /// There is no such model, a file cannot be read or understood, or files contradict each other. Whether every
     /// weight is there shows when the network is built.
     pub fn open(model: &str, options: &Options) -> Result<Self, Error> {
+        if let Some(base) = adapter::as_model(model, options)? {
+            let options = Options { adapter: Some(model.to_owned()), ..options.clone() };
+            return Ok(Self { name: model.to_owned(), ..Self::open(&base, &options)? });
+        }
         let (choice, place) = choose(model, options)?;
         Self::describe(model, choice, &place, options)
     }
@@ -97,6 +102,9 @@ impl ModelFiles {
         if origin == Origin::OpenAi {
             let file = weights_path.display();
             notes.push(format!("{file}: no configuration: taken as OpenAI's (QuickGELU, heads of 64)"));
+        }
+        if let Some(adapter) = &options.adapter {
+            weights = Adapter::open(adapter, options)?.over(weights)?;
         }
         let mut processor = transform::read(place, origin, config.vision.image_size())?;
         if let Some(size) = options.image_size.filter(|&size| size != config.vision.image_size()) {

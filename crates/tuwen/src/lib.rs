@@ -16,6 +16,7 @@
 //! A model is a directory, a weight file, a repository of the Hugging Face hub in a local cache, or the one inside this
 //! library ([`BUILTIN`]). What kind it is, is read from its content.
 
+mod adapter;
 mod builtin;
 pub mod convert;
 mod embedder;
@@ -23,6 +24,7 @@ mod embeddings;
 mod error;
 pub mod export;
 mod files;
+mod fingerprint;
 pub mod hub;
 mod matcher;
 mod model;
@@ -33,6 +35,7 @@ pub mod templates;
 
 use std::path::PathBuf;
 
+pub use adapter::{Adapter, write as write_adapter};
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
@@ -50,6 +53,8 @@ pub struct Options {
     pub cache_dirs: Vec<PathBuf>,
     /// Threads to compute with, for the whole process; one for each core unless set.
     pub threads: Option<usize>,
+    /// A low-rank adapter in peft's layout, to be merged into the model: a directory or a hub id.
+    pub adapter: Option<String>,
     /// Side of the square input in pixels, where it shall not be the model's own: positions are interpolated.
     pub image_size: Option<usize>,
 }

@@ -1,6 +1,7 @@
 //! A loaded model.
 
 use tuwen_data::image::Picture;
+use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor};
 
 use crate::files::{ModelFiles, Tokenizer};
@@ -48,6 +49,11 @@ impl Model {
     /// The network itself.
     pub fn network(&self) -> &Clip {
         &self.clip
+    }
+
+    /// The tokenizer, unless the model came without one.
+    pub fn tokenizer(&self) -> Option<&ClipTokenizer> {
+        self.tokenizer.get()
     }
 
     /// The factor between cosines and logits.

@@ -1,80 +1,175 @@
-//! Where the parameters of a model are: counts by part, for a checkpoint or for a published architecture without one.
+//! Why a model is as large as it is: parameters, operations and memory by part, by kind and by cause, for a checkpoint or
+//! for a published architecture without one; and what other sizes would change.
+
+mod cause;
+mod kind;
+mod tree;
 
 use serde::Serialize;
 use tuwen_models::clip::weights::Layout;
-use tuwen_models::clip::{Clip, presets};
-use tuwen_nn::{Kind, Scope};
-use tuwen_tensor::checkpoint::{DType, TensorSource};
+use tuwen_models::clip::{ClipConfig, presets};
+use tuwen_tensor::checkpoint::{Checkpoint, DType, TensorSource};
+
+pub use cause::Cause;
+pub use kind::{Kind, KindShare};
+pub use tree::{Part, Usage};
+pub use tuwen_models::what_if::{Change, WhatIfError};
 
 use crate::{Error, Options, files};
 
-/// All parameters of a model.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Count {
+/// What a model consists of and takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
     /// Number of learnable values.
     pub total: usize,
+    /// What one image takes; nothing where the network is not known.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub image: Usage,
+    /// What one text of the greatest length takes.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub text: Usage,
     /// The parts, in the order in which the network has them.
     pub parts: Vec<Part>,
-}
-
-/// A part of a model: a layer, a group of layers, or a single tensor.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Part {
-    /// Its path from the root.
-    pub path: String,
-    /// Number of learnable values in it.
-    pub parameters: usize,
-    /// Its share in the whole model, 0 to 1.
-    pub share: f64,
-    /// What it consists of; nothing for a tensor.
+    /// Everything by kind, most parameters first.
+    pub kinds: Vec<KindShare>,
+    /// What each size is responsible for: what half of it would save.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
+    pub causes: Vec<Cause>,
+    /// What a user should know about the figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
-/// Names of the published architectures that can be counted without weights.
+/// A size before and after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SizeChange {
+    /// Its name, as in a [`Change`].
+    pub size: String,
+    /// Before.
+    pub from: String,
+    /// After.
+    pub to: String,
+}
+
+/// A model at other sizes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WhatIf {
+    /// The sizes that differ.
+    pub changes: Vec<SizeChange>,
+    /// The model with them.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// Names of the published architectures that can be looked at without weights.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
     presets::names()
 }
 
-/// Counts the parameters of a model (directory, file, hub id, built-in name), or of a published architecture.
+/// Takes apart a model (directory, file, hub id, built-in name), or a published architecture.
 ///
-/// A checkpoint is counted as it is, whatever kind of model it belongs to; running statistics are no parameters.
+/// A checkpoint of another kind than we know is counted as it is; running statistics are no parameters.
 ///
 /// # Errors
 /// There is neither such a model nor such an architecture, or its weights cannot be opened.
-pub fn count(model: &str, options: &Options) -> Result<Count, Error> {
-    let (checkpoint, _) = match files::open_checkpoint(model, options) {
-        Ok(opened) => opened,
-        Err(error @ (Error::NoSuchModel(_) | Error::NotInCache { .. })) => {
-            return count_architecture(model).ok_or(error);
-        }
-        Err(error) => return Err(error),
-    };
-    let source: Box<dyn TensorSource> = match Layout::of(&checkpoint) {
-        Some(layout) => layout.import(checkpoint),
-        None => Box::new(checkpoint),
-    };
-    Ok(count_source(source.as_ref()))
+pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
+    match Subject::find(model, options)? {
+        Subject::Known(config) => Ok(Report::of_config(&config)),
+        Subject::Counted(report) => Ok(report),
+    }
 }
 
-fn count_architecture(name: &str) -> Option<Count> {
-    let config = presets::find(name)?;
-    let clip = Clip::new(&config, Scope::count()).ok()?;
-    let parameters = clip.parameters().iter().filter(|entry| entry.kind == Kind::Parameter);
-    Some(tree(parameters.map(|entry| (entry.name.clone(), entry.param.shape().iter().product()))))
+/// Takes apart a model as it is, and as it would be with other sizes.
+///
+/// # Errors
+/// As [`report`]; sizes that make no network; a model whose sizes are not known.
+pub fn what_if(model: &str, changes: &[Change], options: &Options) -> Result<(Report, WhatIf), Error> {
+    let Subject::Known(config) = Subject::find(model, options)? else {
+        return Err(Error::UnknownSizes(model.to_owned()));
+    };
+    let changed = config.changed(changes)?;
+    let changes = differences(&config, &changed);
+    Ok((Report::of_config(&config), WhatIf { changes, report: Report::of_config(&changed) }))
 }
 
-fn count_source(source: &dyn TensorSource) -> Count {
-    /// Kept by layers beside their parameters, in PyTorch's words.
-    const BUFFERS: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked", "position_ids"];
-    let is_buffer = |name: &str| name.rsplit('.').next().is_some_and(|last| BUFFERS.contains(&last));
-    let parameter = |name: String| {
-        let info = source.info(&name).filter(|info| info.dtype.is_float() || info.dtype == DType::I8)?;
-        Some((name, info.len()?)).filter(|(name, _)| !is_buffer(name))
-    };
-    let mut parameters: Vec<_> = source.names().into_iter().filter_map(parameter).collect();
-    parameters.sort_by_cached_key(|(name, _)| natural(name));
-    tree(parameters.into_iter())
+/// The sizes that differ.
+fn differences(before: &ClipConfig, after: &ClipConfig) -> Vec<SizeChange> {
+    let pairs = before.sizes().into_iter().zip(after.sizes());
+    let change = |((size, from), (_, to))| SizeChange { size, from, to };
+    pairs.map(change).filter(|change| change.from != change.to).collect()
+}
+
+/// What a report is about.
+enum Subject {
+    /// A network that can be run on shapes.
+    Known(ClipConfig),
+    /// Weights that can only be counted.
+    Counted(Report),
+}
+
+impl Subject {
+    fn find(model: &str, options: &Options) -> Result<Self, Error> {
+        let (checkpoint, place) = match files::open_checkpoint(model, options) {
+            Ok(opened) => opened,
+            Err(error @ (Error::NoSuchModel(_) | Error::NotInCache { .. })) => {
+                return presets::find(model).map(Self::Known).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(layout) = Layout::of(&checkpoint) else {
+            return Ok(Self::Counted(Report::of_weights(&checkpoint, Vec::new())));
+        };
+        let config = files::configuration(&place, layout, &checkpoint).map(|found| found.config);
+        Ok(Self::of_clip(layout, checkpoint, config))
+    }
+
+    /// The network of a configuration, unless that is missing or describes other weights.
+    fn of_clip(layout: Layout, checkpoint: Checkpoint, config: Result<ClipConfig, Error>) -> Self {
+        let counted = Report::of_weights(layout.import(checkpoint).as_ref(), Vec::new());
+        let note = match config {
+            Ok(config) => match config.cost() {
+                Ok(cost) if cost.total() == counted.total => return Self::Known(config),
+                Ok(cost) => format!(
+                    "the weights hold {} values, the configuration describes {}: only the weights are counted",
+                    counted.total,
+                    cost.total()
+                ),
+                Err(report) => report.to_string(),
+            },
+            Err(error) => format!("only the weights are counted: {error}"),
+        };
+        Self::Counted(Report { notes: vec![note], ..counted })
+    }
+}
+
+impl Report {
+    /// The network of a configuration.
+    fn of_config(config: &ClipConfig) -> Self {
+        // A configuration that was checked makes a network.
+        let cost = config.cost().unwrap_or_default();
+        let root = tree::of_cost(&cost);
+        Self { causes: cause::of(config, &cost), ..Self::of_tree(root) }
+    }
+
+    /// Tensors that are there, whatever network they belong to.
+    fn of_weights(source: &dyn TensorSource, notes: Vec<String>) -> Self {
+        /// Kept by layers beside their parameters, in PyTorch's words.
+        const BUFFERS: [&str; 4] = ["running_mean", "running_var", "num_batches_tracked", "position_ids"];
+        let is_buffer = |name: &str| name.rsplit('.').next().is_some_and(|last| BUFFERS.contains(&last));
+        let parameter = |name: String| {
+            let info = source.info(&name).filter(|info| info.dtype.is_float() || info.dtype == DType::I8)?;
+            Some((name, info.len()?)).filter(|(name, _)| !is_buffer(name))
+        };
+        let mut parameters: Vec<_> = source.names().into_iter().filter_map(parameter).collect();
+        parameters.sort_by_cached_key(|(name, _)| natural(name));
+        Self { notes, ..Self::of_tree(tree::of_parameters(&parameters)) }
+    }
+
+    fn of_tree(root: Part) -> Self {
+        let kinds = kind::shares(&root);
+        let Part { parameters: total, image, text, parts, .. } = root;
+        Self { total, image, text, parts, kinds, causes: Vec::new(), notes: Vec::new() }
+    }
 }
 
 /// A key that sorts `layers.10` after `layers.9`.
@@ -84,48 +179,12 @@ fn natural(name: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-fn tree(parameters: impl Iterator<Item = (String, usize)>) -> Count {
-    let mut root = Part { path: String::new(), parameters: 0, share: 1.0, parts: Vec::new() };
-    for (name, count) in parameters {
-        root.parameters += count;
-        let mut part = &mut root;
-        for end in name.match_indices('.').map(|(dot, _)| dot).chain([name.len()]) {
-            part = part.child(&name[..end]);
-            part.parameters += count;
-        }
-    }
-    root.share_out(root.parameters);
-    Count { total: root.parameters, parts: root.parts }
-}
-
-impl Part {
-    /// The part of this path, made if it is not there.
-    fn child(&mut self, path: &str) -> &mut Self {
-        let at = self.parts.iter().position(|part| part.path == path).unwrap_or_else(|| {
-            self.parts.push(Self { path: path.to_owned(), parameters: 0, share: 0.0, parts: Vec::new() });
-            self.parts.len() - 1
-        });
-        &mut self.parts[at]
-    }
-
-    fn share_out(&mut self, total: usize) {
-        self.share = self.parameters as f64 / total.max(1) as f64;
-        self.parts.iter_mut().for_each(|part| part.share_out(total));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn parts_add_up() {
-        let count = tree([("a.b.w".to_owned(), 6), ("a.c".to_owned(), 3), ("d".to_owned(), 1)].into_iter());
-        assert_eq!(count.total, 10);
-        let shares: Vec<_> =
-            count.parts.iter().map(|part| (part.path.as_str(), part.parameters, part.share)).collect();
-        assert_eq!(shares, [("a", 9, 0.9), ("d", 1, 0.1)]);
-        assert_eq!(count.parts[0].parts[0].parts[0].path, "a.b.w");
+    fn names_sort_by_their_numbers() {
         let mut names = ["x.10.w", "x.9.w", "x.w", "x.9.b"];
         names.sort_by_key(|name| natural(name));
         assert_eq!(names, ["x.9.b", "x.9.w", "x.10.w", "x.w"]);
@@ -134,11 +193,33 @@ mod tests {
     #[test]
     fn published_architectures_need_no_weights() {
         for (name, total) in [("clip-rn50", 102_007_137), ("openai/clip-vit-base-patch32", 151_277_313)] {
-            let count = count(name, &Options::default()).expect("published");
-            assert_eq!(count.total, total);
-            assert_eq!(count.parts.iter().map(|part| part.parameters).sum::<usize>(), total);
-            assert_eq!(count.parts[0].path, "vision_model");
+            let report = report(name, &Options::default()).expect("published");
+            assert_eq!(report.total, total);
+            assert_eq!(report.parts.iter().map(|part| part.parameters).sum::<usize>(), total);
+            assert_eq!(report.parts[0].path, "vision_model");
+            let kinds: usize = report.kinds.iter().map(|kind| kind.parameters).sum();
+            let flops: u64 = report.kinds.iter().map(|kind| kind.image.flops + kind.text.flops).sum();
+            assert_eq!((kinds, flops), (total, report.image.flops + report.text.flops));
+            assert!(report.parts[0].image.flops > 0 && report.parts[0].text == Usage::default());
         }
-        assert!(super::count("clip-vit-zero", &Options::default()).is_err());
+        assert!(super::report("clip-vit-zero", &Options::default()).is_err());
+    }
+
+    #[test]
+    fn the_built_in_model_is_known_by_its_configuration() {
+        let report = report(crate::BUILTIN, &Options::default()).expect("built in");
+        assert!(report.notes.is_empty() && report.image.flops > 0, "{:?}", report.notes);
+    }
+
+    #[test]
+    fn changes_are_listed_with_what_follows_from_them() {
+        let changes = ["width=0.5".parse().expect("a change"), "vocab=1000".parse().expect("a change")];
+        let (before, after) = what_if("ViT-B-32", &changes, &Options::default()).expect("a network");
+        let sizes: Vec<_> = after.changes.iter().map(|change| change.size.as_str()).collect();
+        let expected = "vision.width vision.heads vision.mlp text.width text.heads text.mlp vocab";
+        assert_eq!(sizes.join(" "), expected);
+        assert!(after.report.total < before.total / 3);
+        let vocabulary = after.changes.last().expect("changes");
+        assert_eq!((vocabulary.from.as_str(), vocabulary.to.as_str()), ("49408", "1000"));
     }
 }

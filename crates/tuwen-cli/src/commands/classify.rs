@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use tuwen::{Class, templates};
 
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
-use crate::images;
-use crate::labels::LabelOptions;
+use crate::images::{self, ImageInputs};
+use crate::labels::{LabelOptions, TemplateOptions, note_mixed_languages, note_unknown_scripts};
+use crate::lines::Lines;
 use crate::models::{model_failure, warn_of_cut};
 use crate::pipeline::embed_images;
 
@@ -23,22 +23,20 @@ const MANY_PROMPTS: usize = 500;
 
 /// Arguments of `classify`.
 #[derive(Args)]
+#[command(group = images::required())]
 pub struct Classify {
-    /// Images, folders of images, or patterns such as 'photos/*.jpg'
-    #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<PathBuf>,
+    #[command(flatten)]
+    images: ImageInputs,
     #[command(flatten)]
     labels: LabelOptions,
-    /// A sentence with {} where the label goes; several are averaged [default: "a photo of a {}."]
-    #[arg(long = "template", value_name = "TEXT", value_parser = template)]
-    templates: Vec<String>,
-    /// A set of such sentences by its name
-    #[arg(long = "templates", value_name = "NAME", conflicts_with = "templates")]
-    #[arg(value_parser = PossibleValuesParser::new(["imagenet7"]))]
-    template_set: Option<String>,
+    #[command(flatten)]
+    templates: TemplateOptions,
     /// How many labels to give for each image [default: 5, with --json all]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
+    /// Write JSON lines to a file, which appears when it is whole
+    #[arg(long, value_name = "FILE.jsonl")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -49,9 +47,19 @@ struct Line<'a> {
 
 /// Runs `classify`.
 pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let labels = arguments.labels.read(console)?;
-    let templates = arguments.templates();
+    let Classify { images, labels: label_options, templates: template_options, .. } = arguments;
+    images.check()?;
+    label_options.check_dataset(template_options.file())?;
+    let labels = label_options.read(console)?;
+    let templates = template_options.read(label_options.dataset(), console)?;
+    Lines::check(arguments.output.as_deref())?;
     let model = global.load(console)?;
+    note_unknown_scripts("labels", &labels, &model, console);
+    note_mixed_languages(
+        (&labels, label_options.file().map(PathBuf::as_path)),
+        (&templates, template_options.file().map(PathBuf::as_path)),
+        console,
+    );
     let prompts = labels.len() * templates.len();
     if prompts > MANY_PROMPTS {
         console.note(format_args!("reading {prompts} prompts"));
@@ -61,43 +69,24 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
         let prompts = templates::fill(&labels, &templates).map_err(Failure::usage)?;
         warn_of_cut(&prompts, classifier.truncated(), &model, console);
     }
-    let top = arguments.top.unwrap_or(if console.json { usize::MAX } else { SHOWN });
-    let failed =
-        embed_images(&images::find(&arguments.images), model.embedder(), console, |names, vectors| {
-            for (name, scores) in names.iter().zip(classifier.probabilities(vectors)) {
+    let failed = Lines::write(arguments.output.as_deref(), console, |lines| {
+        let top = arguments.top.unwrap_or(if lines.json() { usize::MAX } else { SHOWN });
+        embed_images(images, model.embedder(), console, |batch| {
+            let scores = classifier.probabilities(&batch.vectors);
+            batch.rows().zip(scores).try_for_each(|((record, _), scores)| {
                 let mut classes = Class::ranked(&labels, &scores);
                 classes.truncate(top);
-                let line = Line { input: name, labels: &classes };
-                console.print(if console.json { serde_json::to_string(&line)? } else { table(&line) })?;
-            }
-            Ok(())
-        })?;
+                lines.put(&Line { input: &record.input, labels: &classes }, table)
+            })
+        })
+    })?;
     Ok(Status::after(failed))
-}
-
-impl Classify {
-    fn templates(&self) -> Vec<String> {
-        let named = self.template_set.as_deref().and_then(templates::find);
-        match named {
-            Some(set) => set.iter().map(|&template| template.to_owned()).collect(),
-            None if self.templates.is_empty() => vec![templates::PHOTO.to_owned()],
-            None => self.templates.clone(),
-        }
-    }
 }
 
 /// The image, and its labels with percentages below.
 fn table(line: &Line<'_>) -> String {
     let rows = line.labels.iter().map(|class| format!("\n{:7.2} %  {}", 100.0 * class.score, class.label));
     std::iter::once(line.input.to_owned()).chain(rows).collect()
-}
-
-fn template(text: &str) -> Result<String, String> {
-    if text.contains("{}") {
-        Ok(text.to_owned())
-    } else {
-        Err("it has no {} where the label goes".to_owned())
-    }
 }
 
 #[cfg(test)]

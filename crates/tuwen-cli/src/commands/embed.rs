@@ -1,76 +1,203 @@
 //! `embed`: images and texts to vectors.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 use clap::Args;
-use serde::Serialize;
+use tuwen::{Embedder, Model};
 
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
-use crate::images;
+use crate::images::{ImageInputs, Images, stdin_twice};
+use crate::interrupt::stop_on_interrupt;
+use crate::labels::plural;
 use crate::models::{model_failure, warn_of_cut};
-use crate::pipeline::embed_images;
+use crate::output::{Line, Opened, Origin, OutputOptions, Run, Target};
+use crate::pipeline::{Batch, Kind, Record, embed_unseen};
+use crate::texts::{TextInputs, Texts};
+
+/// Texts that are computed together.
+const TEXTS: usize = 4096;
 
 /// Arguments of `embed`.
 #[derive(Args)]
 pub struct Embed {
-    /// Images, folders of images, or patterns such as 'photos/*.jpg'
-    #[arg(value_name = "IMAGE")]
-    images: Vec<PathBuf>,
-    /// A text; may be given several times
-    #[arg(long = "text", value_name = "TEXT")]
-    texts: Vec<String>,
+    #[command(flatten)]
+    images: ImageInputs,
+    #[command(flatten)]
+    texts: TextInputs,
     /// Leave vectors at the length that the model gives them, instead of length 1
     #[arg(long)]
     raw: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    input: &'a str,
-    kind: &'static str,
-    embedding: &'a [f32],
+/// What is embedded, and with what.
+struct Job<'a> {
+    arguments: &'a Embed,
+    console: &'a Console,
+    model: &'a Model,
+    embedder: Embedder<'a>,
+    texts: Texts,
+    images: Images,
 }
+
+/// Says of an input whether it was dealt with before; breaks where nothing shall be dealt with.
+type Seen<'s> = dyn FnMut(Kind, &str) -> ControlFlow<(), bool> + Send + 's;
+
+/// Takes what a batch gave; breaks where no more is wanted.
+type Take<'t> = dyn FnMut(Batch) -> Result<ControlFlow<()>, Failure> + 't;
 
 /// Runs `embed`.
 pub fn run(arguments: &Embed, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let Embed { images, texts, raw } = arguments;
+    let Embed { images, texts, raw, output } = arguments;
     if images.is_empty() && texts.is_empty() {
         let hint = "name images or folders, or give texts with --text";
         return Err(Failure::usage(anyhow!("there is nothing to embed")).hint(hint));
     }
-    let model = global.load(console)?;
-    let embedder = if *raw { model.raw_embedder() } else { model.embedder() };
-    if !texts.is_empty() {
-        let embedded = embedder.texts(texts).map_err(model_failure)?;
-        warn_of_cut(texts, &embedded.truncated, &model, console);
-        for (text, vector) in texts.iter().zip(embedded.embeddings.rows()) {
-            print(&Line { input: text, kind: "text", embedding: vector }, console)?;
-        }
+    if images.uses_of_stdin() + texts.uses_of_stdin() > 1 {
+        return Err(stdin_twice());
     }
-    let failed = embed_images(&images::find(images), embedder, console, |names, vectors| {
-        let mut lines = names.iter().zip(vectors.rows());
-        lines.try_for_each(|(name, vector)| {
-            print(&Line { input: name, kind: "image", embedding: vector }, console)
-        })
-    })?;
+    let target = output.target()?;
+    let (texts, images) = (texts.open(images.null)?, images.open()?);
+    let model = &global.load(console)?;
+    let embedder = if *raw { model.raw_embedder() } else { model.embedder() };
+    let job = Job { arguments, console, model, embedder, texts, images };
+    let failed = match target {
+        Some(target) => job.write(target)?,
+        None => job.print()?,
+    };
     Ok(Status::after(failed))
 }
 
-fn print(line: &Line<'_>, console: &Console) -> Result<(), Failure> {
+impl Job<'_> {
+    /// Prints vectors as they come, and returns how many inputs failed.
+    fn print(self) -> Result<usize, Failure> {
+        let console = self.console;
+        self.embed(&mut |_, _| ControlFlow::Continue(false), &mut |batch| {
+            batch.rows().try_for_each(|(record, vector)| print(record, vector, console))?;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Writes vectors to a file, and returns how many inputs failed.
+    fn write(self, target: Target) -> Result<usize, Failure> {
+        let console = self.console;
+        let origin = Origin {
+            model: self.model.name().to_owned(),
+            fingerprint: self.model.fingerprint(),
+            raw: self.arguments.raw,
+            dim: self.embedder.dim(),
+        };
+        let mut run = match Run::open(target, origin, console)? {
+            Opened::Run(run) => run,
+            Opened::Whole => {
+                console.note(
+                    "note: the output is whole already, nothing was done; leave out --resume to replace it",
+                );
+                return Ok(0);
+            }
+        };
+        let stop = stop_on_interrupt()?;
+        let mut cursor = run.cursor();
+        self.embed(&mut |kind, input| cursor.check(kind, input), &mut |batch| {
+            run.push(batch)?;
+            let stopped = stop.load(Ordering::Relaxed);
+            Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(interrupted(run));
+        }
+        if let Err(failure) = cursor.end() {
+            run.flush()?;
+            return Err(failure);
+        }
+        let (rows, failed) = (run.rows(), run.failed());
+        run.finish()?;
+        let what = format!(
+            "{rows} vector{}, {failed} input{} failed",
+            plural(rows as usize),
+            plural(failed as usize)
+        );
+        console.note(what);
+        Ok(failed as usize)
+    }
+
+    /// Embeds the texts and then the images.
+    fn embed(self, seen: &mut Seen<'_>, take: &mut Take<'_>) -> Result<usize, Failure> {
+        let Self { arguments, console, model, embedder, mut texts, images } = self;
+        let mut failed = 0;
+        while let Some(batch) = next_texts(&mut texts, seen, model, embedder, console)? {
+            failed += batch.records.iter().filter(|record| record.error.is_some()).count();
+            if take(batch)?.is_break() {
+                return Ok(failed);
+            }
+        }
+        if arguments.images.is_empty() {
+            return Ok(failed);
+        }
+        let mut seen = |input: &str| seen(Kind::Image, input);
+        Ok(failed + embed_unseen(&arguments.images, images, embedder, console, &mut seen, take)?)
+    }
+}
+
+/// The vectors of the next texts that were not seen before; none if nothing is left.
+fn next_texts(
+    texts: &mut Texts,
+    seen: &mut Seen<'_>,
+    model: &Model,
+    embedder: Embedder<'_>,
+    console: &Console,
+) -> Result<Option<Batch>, Failure> {
+    let (mut records, mut good) = (Vec::new(), Vec::new());
+    while records.len() < TEXTS
+        && let Some((input, text)) = texts.next()
+    {
+        match seen(Kind::Text, &input) {
+            ControlFlow::Continue(false) => {}
+            ControlFlow::Continue(true) => continue,
+            ControlFlow::Break(()) => return Ok(None),
+        }
+        let error = match text {
+            Ok(text) => {
+                good.push(text);
+                None
+            }
+            Err(error) => {
+                console.warn(format_args!("{input}: {error}"));
+                Some(error.to_string())
+            }
+        };
+        records.push(Record { input, kind: Kind::Text, error });
+    }
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let embedded = embedder.texts(&good).map_err(model_failure)?;
+    warn_of_cut(&good, &embedded.truncated, model, console);
+    Ok(Some(Batch { records, vectors: embedded.embeddings }))
+}
+
+/// Keeps what is finished, and says how to go on.
+fn interrupted(mut run: Run) -> Failure {
+    if let Err(error) = run.flush() {
+        return error.into();
+    }
+    let rows = run.rows();
+    Failure::from(anyhow!("interrupted after {rows} vector{}", plural(rows as usize)))
+        .hint("go on with the same command and --resume")
+}
+
+fn print(record: &Record, vector: &[f32], console: &Console) -> Result<(), Failure> {
     /// Numbers that fit into a line with the name.
     const SHOWN: usize = 6;
     if console.json {
-        return console.print(serde_json::to_string(line)?);
+        return console.print(serde_json::to_string(&Line::new(record, vector))?);
     }
-    let first: Vec<String> = line.embedding.iter().take(SHOWN).map(|value| format!("{value:.4}")).collect();
-    let more = if line.embedding.len() > SHOWN { ", ..." } else { "" };
-    console.print(format_args!(
-        "{}: {} numbers [{}{more}]",
-        line.input,
-        line.embedding.len(),
-        first.join(", ")
-    ))
+    let first: Vec<String> = vector.iter().take(SHOWN).map(|value| format!("{value:.4}")).collect();
+    let more = if vector.len() > SHOWN { ", ..." } else { "" };
+    console.print(format_args!("{}: {} numbers [{}{more}]", record.input, vector.len(), first.join(", ")))
 }

@@ -1,8 +1,16 @@
-//! `params`: how many parameters a model has, and where.
+//! `params`: why a model is as large as it is.
 
+mod difference;
+mod table;
+mod treemap;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::Args;
-use tuwen::Error;
-use tuwen::params::{self, Count, Part};
+use serde::Serialize;
+use tuwen::params::{self, Change, Report, WhatIf};
+use tuwen::{Error, Options};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -11,89 +19,92 @@ use crate::models::model_failure;
 
 /// Arguments of `params`.
 #[derive(Args)]
+#[command(after_long_help = "\
+SIZES of --what-if: width, depth, heads, mlp (of both towers, or of one: vision.width, text.depth), patch, image, vocab, \
+context, joint.
+A number with a point or an x multiplies (width=0.5, depth=x2); a whole number is the new size (depth=2 is two layers). \
+Heads keep their width if the new width allows it, MLPs keep their ratio.
+
+FIGURES: operations count two for each multiplication and addition in products, convolutions and attention, as open_clip's \
+model profile does; a text is as long as the context. Memory is that of activations in f32 for one image and one text: \
+at its height in inference, and what training keeps for the backward pass; keys and values are those of all layers.
+The share of a cause is what halving it would save; causes act together, so their shares do not add up to 100 %.")]
 pub struct Params {
-    /// A checkpoint (as for --model), or a published architecture such as clip-vit-base-patch32
+    /// A checkpoint (as for --model), or a published architecture such as clip-vit-base-patch32 or ViT-H-14
     #[arg(value_name = "MODEL")]
     subject: Option<String>,
     /// How many levels of parts to show; with --json all are given
     #[arg(long, value_name = "N", default_value_t = 2)]
     depth: usize,
+    /// Show what other sizes would change, e.g. width=0.5,text.depth=6,patch=16,image=336 (more with --help)
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = change)]
+    what_if: Vec<Change>,
+    /// Draw the parts as a page with a treemap
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// For clap, which shows the message after the name of the option.
+fn change(text: &str) -> Result<Change, String> {
+    text.parse().map_err(|error: tuwen::params::WhatIfError| error.to_string())
+}
+
+/// A line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what_if: Option<&'a WhatIf>,
 }
 
 /// Runs `params`.
 pub fn run(arguments: &Params, global: &Global, console: &Console) -> Result<Status, Failure> {
     let model = arguments.subject.as_deref().unwrap_or(global.model());
     global.fetch(model, console)?;
-    let count = params::count(model, &global.options()).map_err(|error| match error {
-        Error::NoSuchModel(_) => {
-            let known: Vec<_> = params::architectures().collect();
-            Failure::model(error).hint(format!("published architectures: {}", known.join(", ")))
-        }
-        other => model_failure(other),
-    })?;
+    let (report, what_if) = take_apart(model, &arguments.what_if, &global.options()).map_err(explain)?;
+    for note in &report.notes {
+        console.note(format_args!("note: {note}"));
+    }
     if console.json {
-        console.print(serde_json::to_string(&count)?)?;
+        console.print(serde_json::to_string(&Line { report: &report, what_if: what_if.as_ref() })?)?;
     } else {
-        console.print(table(model, &count, arguments.depth))?;
+        console.print(match &what_if {
+            None => table::report(model, &report, arguments.depth),
+            Some(what_if) => difference::report(model, &report, what_if, arguments.depth),
+        })?;
+    }
+    if let Some(path) = &arguments.html {
+        write(path, &treemap::page(model, &report, what_if.as_ref()))?;
+        console.note(format_args!("the treemap is in {}", path.display()));
     }
     Ok(Status::Done)
 }
 
-/// A line for the total and one for each part, indented by level, with numbers and shares in columns.
-fn table(model: &str, count: &Count, depth: usize) -> String {
-    let mut rows = vec![(model.to_owned(), count.total, 1.0)];
-    add(&count.parts, 1, depth, &mut rows);
-    let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
-    let digits = grouped(count.total).len();
-    let line = |(name, parameters, share): &(String, usize, f64)| {
-        format!("{name:width$}  {:>digits$}  {:5.1} %", grouped(*parameters), 100.0 * share)
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+fn take_apart(model: &str, changes: &[Change], options: &Options) -> Result<(Report, Option<WhatIf>), Error> {
+    if changes.is_empty() {
+        return Ok((params::report(model, options)?, None));
+    }
+    let (report, what_if) = params::what_if(model, changes, options)?;
+    Ok((report, Some(what_if)))
 }
 
-fn add(parts: &[Part], level: usize, depth: usize, rows: &mut Vec<(String, usize, f64)>) {
-    if level > depth {
-        return;
-    }
-    for part in parts {
-        let name = part.path.rsplit('.').next().unwrap_or(&part.path);
-        rows.push((format!("{:1$}{name}", "", 2 * level), part.parameters, part.share));
-        add(&part.parts, level + 1, depth, rows);
-    }
-}
-
-/// `1,234,567`
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
+fn explain(error: Error) -> Failure {
+    match error {
+        Error::NoSuchModel(_) => {
+            let known: Vec<_> = params::architectures().collect();
+            Failure::model(error).hint(format!("published architectures: {}", known.join(", ")))
         }
-        text.push(digit);
+        Error::WhatIf(_) => Failure::usage(error).hint("tuwen params --help says how sizes are written"),
+        Error::UnknownSizes(_) => Failure::usage(error),
+        other => model_failure(other),
     }
-    text
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_and_aligned() {
-        assert_eq!([0, 12, 123, 1234, 1_234_567].map(grouped), ["0", "12", "123", "1,234", "1,234,567"]);
-        let part = |path: &str, parameters, parts| Part {
-            path: path.to_owned(),
-            parameters,
-            share: parameters as f64 / 2000.0,
-            parts,
-        };
-        let parts = vec![part("a", 1990, vec![part("a.b", 1990, Vec::new())]), part("c", 10, Vec::new())];
-        let count = Count { total: 2000, parts };
-        assert_eq!(
-            table("m", &count, 2),
-            "m      2,000  100.0 %\n  a    1,990   99.5 %\n    b  1,990   99.5 %\n  c       10    0.5 %"
-        );
-        assert_eq!(table("m", &count, 1).lines().count(), 3);
-    }
+/// Writes beside the file first: an old page stays whole until the new one is.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let name = path.file_name().with_context(|| format!("{}: no file name", path.display()))?;
+    let beside = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    Ok(written.with_context(|| format!("{}: cannot be written", path.display()))?)
 }

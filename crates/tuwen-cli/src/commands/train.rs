@@ -2,16 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
+use crate::interrupt::stop_on_interrupt;
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -38,7 +37,10 @@ impl Train {
         let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
-        console.note(format!("{parameters} parameters, {total} steps, output in {}", output.display()));
+        let trained = trainer.trained();
+        let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
+        console
+            .note(format!("{parameters} parameters{learn}, {total} steps, output in {}", output.display()));
         match (self.resume, done) {
             (true, 0) => console.note("no checkpoint yet: from the first step"),
             (true, _) => console.note(format!("from step {done} on")),
@@ -72,19 +74,6 @@ impl Train {
     }
 }
 
-/// A flag that an interrupt raises; a second one ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    let handler = move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler).context("cannot listen to interrupts")?;
-    Ok(stop)
-}
-
 fn explain(error: TrainError) -> Failure {
     match error {
         error @ TrainError::OutputInUse(_) => {
@@ -93,6 +82,10 @@ fn explain(error: TrainError) -> Failure {
         error @ (TrainError::Recipe { .. }
         | TrainError::RecipeChanged { .. }
         | TrainError::UnusedGroup(_)
+        | TrainError::Lora(_)
+        | TrainError::Lock(_)
+        | TrainError::AllFrozen
+        | TrainError::Adapter(_)
         | TrainError::NothingToResume(_)
         | TrainError::TooLittleData { .. }
         | TrainError::Model(_)

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use tuwen_models::clip::weights::{from_open_clip, to_open_clip};
+use tuwen_models::clip::weights::{from_open_clip, to_custom_text, to_open_clip};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
-use tuwen_nn::{Pass, Scope, contrastive_loss};
+use tuwen_nn::{ContrastiveLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{Checkpoint, RawTensor, TensorSource};
 use tuwen_train::{Decay, Optimizer, Schedule, Settings};
 
 use super::case::{Case, tensor, token_ids};
+use super::forward::loss_of;
 use super::report::{Expected, Report, Tolerance};
 
 const CONFIG: &str = "open_clip_config.json";
@@ -46,12 +47,9 @@ struct Step {
     logit_scale: f64,
 }
 
-/// Whether a case trains a CLIP model by the contrastive loss.
+/// Whether a case trains a CLIP model.
 pub fn fits(case: &Case) -> Result<bool> {
-    if ![CONFIG, WEIGHTS, "steps.json", "grads.safetensors"].iter().all(|file| case.has(file)) {
-        return Ok(false);
-    }
-    Ok(config(case)?.logit_bias_init_value.is_none())
+    Ok([CONFIG, WEIGHTS, "steps.json", "grads.safetensors"].iter().all(|file| case.has(file)))
 }
 
 fn config(case: &Case) -> Result<ClipConfig> {
@@ -75,6 +73,7 @@ pub fn run(case: &Case) -> Result<Report> {
 /// The network with its batch.
 struct Run {
     clip: Clip,
+    loss: ContrastiveLoss,
     pixel_values: Tensor,
     tokens: TokenIds,
 }
@@ -88,7 +87,8 @@ impl Run {
         let clip = Clip::new(&config, Scope::load_trainable(weights)).map_err(load)?;
         let inputs = case.tensors("inputs.safetensors")?;
         let tokens = token_ids(&inputs, "text", None, config.text.vocab_size)?;
-        Ok(Self { clip, pixel_values: tensor(&inputs, "image")?, tokens })
+        let loss = ContrastiveLoss::new(loss_of(&config));
+        Ok(Self { clip, loss, pixel_values: tensor(&inputs, "image")?, tokens })
     }
 
     /// Features of unit length and the loss.
@@ -96,7 +96,7 @@ impl Run {
         let pass = Pass::train();
         let image = self.clip.embed_image(&self.pixel_values, &pass);
         let text = self.clip.embed_text(&self.tokens, &pass);
-        let loss = contrastive_loss(&image, &text, &self.clip.logit_scale(), None);
+        let loss = self.loss.forward(&image, &text, &self.clip.temperature(), None);
         [image, text, loss]
     }
 }
@@ -119,7 +119,7 @@ fn gradients(
         Some((entry.name.clone(), RawTensor::from_f32(gradient.shape(), &gradient.to_vec())))
     };
     let ours: BTreeMap<_, _> = run.clip.parameters().trainable().filter_map(gradient).collect();
-    let ours = to_open_clip(ours);
+    let ours = named_as(&case.tensors(WEIGHTS)?, ours);
     let recorded = case.tensors("grads.safetensors")?;
     for name in names_of_both(&recorded, &ours) {
         let label = format!("grads.{name}");
@@ -182,8 +182,8 @@ fn final_weights(
     expected: &mut Expected<Checkpoint>,
 ) -> Result<()> {
     let tolerance = Tolerance::abs(final_tolerance(case));
-    let ours = to_open_clip(clip.parameters().clone());
     let (weights, recorded) = (case.tensors(WEIGHTS)?, case.tensors("final_small.safetensors")?);
+    let ours = named_as(&weights, clip.parameters().clone());
     for name in recorded.names() {
         let label = format!("final.{name}");
         let expected = recorded.read(&name)?;
@@ -226,6 +226,15 @@ fn final_tolerance(case: &Case) -> f64 {
     let largest = noted.into_iter().flatten().filter(|(name, _)| !name.ends_with("in_proj_bias"));
     let largest = largest.filter_map(|(_, value)| value.as_f64()).reduce(f64::max);
     largest.map_or(UNLESS_NOTED, |largest| 3.0 * largest)
+}
+
+/// Our tensors under the names of a checkpoint of open_clip, which has two ways to call the text tower.
+fn named_as<S: TensorSource + 'static>(checkpoint: &Checkpoint, ours: S) -> Box<dyn TensorSource> {
+    if checkpoint.info("text.text_projection").is_some() {
+        Box::new(to_custom_text(ours))
+    } else {
+        Box::new(to_open_clip(ours))
+    }
 }
 
 fn names_of_both(a: &dyn TensorSource, b: &dyn TensorSource) -> Vec<String> {

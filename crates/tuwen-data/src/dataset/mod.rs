@@ -17,6 +17,7 @@ mod webdataset;
 pub use error::DataError;
 pub use folder::ImageFolder;
 pub use parquet::ParquetDataset;
+pub use pattern::braces as brace_names;
 pub use webdataset::WebDataset;
 
 /// Suffixes of file names that are taken for images, in lower case.

@@ -80,8 +80,11 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
     pattern[at..].iter().all(|&byte| byte == b'*')
 }
 
-/// All texts that one with braces stands for; braces do not nest.
-fn braces(text: &str) -> Result<Vec<String>, &'static str> {
+/// All names that one with braces stands for (`{a,b}`, `{0000..0003}`), in order; braces do not nest.
+///
+/// # Errors
+/// What is wrong with the braces.
+pub fn braces(text: &str) -> Result<Vec<String>, &'static str> {
     let Some((before, rest)) = text.split_once('{') else { return Ok(vec![text.to_owned()]) };
     let (inside, after) = rest.split_once('}').ok_or("a brace is not closed")?;
     if inside.contains('{') {

@@ -6,7 +6,8 @@ mod rows;
 
 pub use matrix::{attention, attention_weights, avg_pool2d, conv2d, gemm};
 pub use rows::{
-    activate, batch_norm_train, cross_entropy, l2_normalize, layer_norm, mean_axis, permute, softmax,
+    activate, batch_norm_train, binary_cross_entropy, cross_entropy, l2_normalize, layer_norm, mean_axis,
+    permute, softmax,
 };
 
 use std::fmt::Debug;

@@ -40,6 +40,14 @@ pub fn cross_entropy<R: Real>(logits: &[R], targets: &[R], cols: usize) -> Vec<R
         .collect()
 }
 
+/// `-Σ target · log σ(logit) + (1 - target) · log(1 - σ(logit))` of each row.
+pub fn binary_cross_entropy<R: Real>(logits: &[R], targets: &[R], cols: usize) -> Vec<R> {
+    let softplus = |x: R| x.max(R::of(0.0)) + (R::of(1.0) + (-x.max(-x)).exp()).ln();
+    let question = |(&x, &t): (&R, &R)| softplus(x) - t * x;
+    let rows = logits.chunks_exact(cols.max(1)).zip(targets.chunks_exact(cols.max(1)));
+    rows.map(|(row, target)| row.iter().zip(target).map(question).sum()).collect()
+}
+
 fn mean<R: Real>(values: impl ExactSizeIterator<Item = R>) -> R {
     let count = R::of(values.len() as f64);
     values.sum::<R>() / count

@@ -114,6 +114,10 @@ impl ConfigError {
 pub const LAYER_NORM_EPS: f32 = 1e-5;
 /// `ln(1 / 0.07)`, the paper's initial temperature.
 pub const LOGIT_SCALE_INIT: f32 = 2.659_26;
+/// `ln 10`, SigLIP's initial temperature (arXiv 2303.15343, section 3.2).
+pub const SIGLIP_LOGIT_SCALE_INIT: f32 = std::f32::consts::LN_10;
+/// SigLIP's initial bias, under which almost all pairs are taken for negatives, as they are.
+pub const SIGLIP_LOGIT_BIAS_INIT: f32 = -10.0;
 
 fn activation_name(activation: Activation) -> &'static str {
     match activation {

@@ -3,17 +3,20 @@
 //! Paper: arXiv 2103.00020. References: openai/CLIP `clip/model.py`, transformers `modeling_clip.py`.
 
 pub mod config;
+mod cost;
+pub mod groups;
 pub mod positions;
 pub mod presets;
 pub mod processor;
 mod text;
 pub mod weights;
+mod what_if;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
-use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope};
+use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope, Temperature};
 use tuwen_tensor::{Param, Tensor, ops};
 
 use crate::{ModifiedResNet, VisionTransformer};
@@ -92,6 +95,11 @@ impl Clip {
         self.text_projection.forward(&self.text_model.forward_by_length(tokens, pass))
     }
 
+    /// The text tower.
+    pub fn text_model(&self) -> &TextTransformer {
+        &self.text_model
+    }
+
     /// Image features on the unit sphere.
     pub fn embed_image(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
         let embedding = ops::l2_normalize(&self.image_features(pixel_values, pass));
@@ -104,6 +112,11 @@ impl Clip {
         let embedding = ops::l2_normalize(&self.text_features(tokens, pass));
         pass.record(|| "text.normalised".into(), || embedding.clone());
         embedding
+    }
+
+    /// From cosines to logits, on the tape.
+    pub fn temperature(&self) -> Temperature {
+        Temperature { scale: self.logit_scale(), bias: self.logit_bias() }
     }
 
     /// The factor between cosines and logits, on the tape.
@@ -127,6 +140,9 @@ impl Clip {
 
     /// Keeps the temperature in the range of the paper; call it after each optimizer step.
     pub fn clamp_logit_scale(&self) {
+        if !self.logit_scale.is_trainable() {
+            return;
+        }
         let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
         self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
     }

@@ -5,10 +5,14 @@ use tuwen_tensor::Activation;
 use super::config::{ClipConfig, LAYER_NORM_EPS, LOGIT_SCALE_INIT, TextConfig, TextPooling, VisionConfig};
 use crate::{ResNetConfig, VitConfig};
 
+mod table;
+
+use table::PRESETS;
+
 /// A row of the table of variants.
 struct Preset {
     name: &'static str,
-    /// What open_clip and OpenAI call it.
+    /// What else it is called; nothing where it has one name.
     alias: &'static str,
     projection_dim: usize,
     image_size: usize,
@@ -19,58 +23,51 @@ struct Preset {
 }
 
 enum Tower {
-    Vit { width: usize, layers: usize, heads: usize, patch: usize },
+    Vit { width: usize, mlp: usize, layers: usize, heads: usize, patch: usize },
     ResNet { width: usize, layers: [usize; 4] },
 }
 
 const fn vit(width: usize, layers: usize, heads: usize, patch: usize) -> Tower {
-    Tower::Vit { width, layers, heads, patch }
+    Tower::Vit { width, mlp: 4 * width, layers, heads, patch }
 }
 
 const fn resnet(width: usize, layers: [usize; 4]) -> Tower {
     Tower::ResNet { width, layers }
 }
 
-macro_rules! preset {
-    ($name:literal, $alias:literal, $dim:literal, $size:literal, $vision:expr, $text:expr, $act:ident) => {
-        Preset {
-            name: $name,
-            alias: $alias,
-            projection_dim: $dim,
-            image_size: $size,
-            vision: $vision,
-            text: $text,
-            hidden_act: Activation::$act,
-        }
-    };
-}
-
-#[rustfmt::skip] // a table
-const PRESETS: [Preset; 10] = [
-    preset!("clip-vit-base-patch32",      "ViT-B-32",     512, 224, vit(768, 12, 12, 32),  [512, 12], QuickGelu),
-    preset!("clip-vit-base-patch16",      "ViT-B-16",     512, 224, vit(768, 12, 12, 16),  [512, 12], QuickGelu),
-    preset!("clip-vit-large-patch14",     "ViT-L-14",     768, 224, vit(1024, 24, 16, 14), [768, 12], QuickGelu),
-    preset!("clip-vit-large-patch14-336", "ViT-L-14-336", 768, 336, vit(1024, 24, 16, 14), [768, 12], QuickGelu),
-    preset!("clip-vit-huge-patch14",      "ViT-H-14",    1024, 224, vit(1280, 32, 16, 14), [1024, 24], Gelu),
-    preset!("clip-rn50",    "RN50",    1024, 224, resnet(64, [3, 4, 6, 3]),     [512, 12],  QuickGelu),
-    preset!("clip-rn101",   "RN101",    512, 224, resnet(64, [3, 4, 23, 3]),    [512, 12],  QuickGelu),
-    preset!("clip-rn50x4",  "RN50x4",   640, 288, resnet(80, [4, 6, 10, 6]),    [640, 12],  QuickGelu),
-    preset!("clip-rn50x16", "RN50x16",  768, 384, resnet(96, [6, 8, 18, 8]),    [768, 12],  QuickGelu),
-    preset!("clip-rn50x64", "RN50x64", 1024, 448, resnet(128, [3, 15, 36, 10]), [1024, 12], QuickGelu),
-];
-
 /// The names of all published architectures.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name)
 }
 
-/// The configuration of a published architecture by its name (`clip-vit-base-patch32`, `openai/clip-rn50`) or
-/// open_clip's (`ViT-B-32`, `ViT-B/32`); upper and lower case do not matter.
+/// What open_clip appends to a name for OpenAI's activation.
+const QUICK_GELU: &str = "-quickgelu";
+
+/// The configuration of a published architecture; upper and lower case do not matter.
+///
+/// It is called as in the Hugging Face hub (`clip-vit-base-patch32`, `openai/clip-rn50`), as by OpenAI (`ViT-B/32`,
+/// `ViT-L/14@336px`, `RN50`), or as by open_clip (`ViT-H-14`, `ViT-B-32-quickgelu`), perhaps with `clip-` before it. As
+/// in the sources, `ViT-B/32` has QuickGELU and open_clip's `ViT-B-32` has GELU; ResNets are OpenAI's under each name.
 pub fn find(name: &str) -> Option<ClipConfig> {
-    let name = name.strip_prefix("openai/").unwrap_or(name).replace(['/', '@'], "-");
-    let fits =
-        |preset: &&Preset| [preset.name, preset.alias].iter().any(|known| known.eq_ignore_ascii_case(&name));
-    PRESETS.iter().find(fits).map(Preset::config)
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_prefix("openai/").unwrap_or(&name);
+    let name = name.strip_suffix("px").unwrap_or(name);
+    named(name).or_else(|| {
+        let mut config = named(name.strip_suffix(QUICK_GELU)?)?;
+        config.text.hidden_act = Activation::QuickGelu;
+        if let VisionConfig::Vit(vit) = &mut config.vision {
+            vit.hidden_act = Activation::QuickGelu;
+        }
+        Some(config)
+    })
+}
+
+/// The configuration of a row that is called so in one spelling or another.
+fn named(name: &str) -> Option<ClipConfig> {
+    let bare = name.strip_prefix("clip-").unwrap_or(name);
+    let is =
+        |known: &str| !known.is_empty() && [name, bare].iter().any(|name| known.eq_ignore_ascii_case(name));
+    PRESETS.iter().find(|preset| is(preset.name) || is(preset.alias)).map(Preset::config)
 }
 
 impl Preset {
@@ -78,9 +75,9 @@ impl Preset {
         let hidden_act = self.hidden_act;
         let layer_norm_eps = LAYER_NORM_EPS;
         let vision = match self.vision {
-            Tower::Vit { width, layers, heads, patch } => VisionConfig::Vit(VitConfig {
+            Tower::Vit { width, mlp, layers, heads, patch } => VisionConfig::Vit(VitConfig {
                 hidden_size: width,
-                intermediate_size: 4 * width,
+                intermediate_size: mlp,
                 num_hidden_layers: layers,
                 num_attention_heads: heads,
                 image_size: self.image_size,
@@ -142,6 +139,23 @@ mod tests {
             let clip = Clip::new(&config, Scope::count()).expect("nothing is loaded");
             assert_eq!(clip.parameters().total(), total, "{name}");
         }
-        assert!(find("ViT-Z/99").is_none());
+        assert!(find("ViT-Z/99").is_none() && find("").is_none() && find("-quickgelu").is_none());
+    }
+
+    #[test]
+    fn a_name_has_the_activation_of_its_source() {
+        let activation = |name: &str| {
+            let config = find(name).expect(name);
+            let VisionConfig::Vit(vit) = config.vision else { panic!("{name} is a ViT") };
+            assert_eq!(vit.hidden_act, config.text.hidden_act, "{name}");
+            vit.hidden_act
+        };
+        for name in ["ViT-B/32", "openai/clip-vit-base-patch32", "ViT-L/14@336px", "vit-b-32-QuickGELU"] {
+            assert_eq!(activation(name), Activation::QuickGelu, "{name}");
+        }
+        for name in ["ViT-B-32", "clip-vit-g-14", "clip-vit-huge-patch14"] {
+            assert_eq!(activation(name), Activation::Gelu, "{name}");
+        }
+        assert_eq!(find("RN50-quickgelu"), find("openai/clip-rn50"));
     }
 }

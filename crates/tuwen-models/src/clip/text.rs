@@ -1,5 +1,7 @@
 //! The text tower: a causal transformer whose feature is the state at the end of the text.
 
+use std::sync::Arc;
+
 use tuwen_nn::{Embedding, EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Pass, Scope};
 use tuwen_tensor::{AttentionMask, Tensor, ops};
 
@@ -22,13 +24,17 @@ impl TokenIds {
     pub fn batch(&self) -> usize {
         self.ids.len() / self.length.max(1)
     }
+
+    fn row(&self, row: usize) -> &[u32] {
+        &self.ids[row * self.length..][..self.length]
+    }
 }
 
 /// Embeddings, causal layers, final norm, pooling at the end token.
 pub struct TextTransformer {
     token_embedding: Embedding,
     position_embedding: Embedding,
-    layers: Vec<EncoderLayer>,
+    layers: Vec<Arc<EncoderLayer>>,
     final_layer_norm: LayerNorm,
     pooling: TextPooling,
 }
@@ -60,7 +66,7 @@ impl TextTransformer {
             token_embedding: embedding(config.vocab_size, 0.02, "token_embedding"),
             position_embedding: embedding(config.max_position_embeddings, 0.01, "position_embedding"),
             layers: (0..config.num_hidden_layers)
-                .map(|i| EncoderLayer::new(&layer, &init, &layers.enter(i)))
+                .map(|i| Arc::new(EncoderLayer::new(&layer, &init, &layers.enter(i))))
                 .collect(),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, &scope.enter("final_layer_norm")),
             pooling: config.pooling,
@@ -79,9 +85,12 @@ impl TextTransformer {
         let positions = ops::narrow(&self.position_embedding.table(), 0, 0, length);
         let mut hidden = ops::add(&embedded, &positions);
         pass.record(|| "text.embeddings".into(), || hidden.clone());
-        let mask = AttentionMask { keys: tokens.attention_mask.as_deref(), ..AttentionMask::CAUSAL };
+        let keys: Option<Arc<[bool]>> = tokens.attention_mask.as_deref().map(Into::into);
         for (i, layer) in self.layers.iter().enumerate() {
-            hidden = layer.forward(&hidden, mask);
+            let (layer, keys) = (layer.clone(), keys.clone());
+            hidden = pass.block(&hidden, move |x, _| {
+                layer.forward(x, AttentionMask { keys: keys.as_deref(), ..AttentionMask::CAUSAL })
+            });
             pass.record(|| format!("text.layers.{i}"), || hidden.clone());
         }
         pass.record(|| "text.final_layer_norm".into(), || self.final_layer_norm.forward(&hidden));
@@ -103,20 +112,27 @@ impl TextTransformer {
     /// As [`TextTransformer::forward`] for texts without a mask, which run beside others of about their length: nothing
     /// after the end of a text can reach its feature, and the texts of a large batch are half as long as the longest.
     pub fn forward_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
-        debug_assert!(tokens.attention_mask.is_none(), "masked texts run as they are");
-        let rows: Vec<&[u32]> = tokens.ids.chunks_exact(tokens.length.max(1)).collect();
-        let lengths: Vec<usize> = rows.iter().map(|ids| self.pooling.position(ids) + 1).collect();
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| lengths[row]);
-        let groups = order.chunks(BUCKET).map(|group| {
-            let length = group.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-            let ids = group.iter().flat_map(|&row| rows[row][..length].iter().copied()).collect();
-            self.forward(&TokenIds { ids, length, attention_mask: None }, pass)
-        });
-        let groups: Vec<Tensor> = groups.collect();
-        let mut place = vec![0; rows.len()];
+        let order = self.order_by_length(tokens);
+        let groups: Vec<Tensor> =
+            order.chunks(BUCKET).map(|group| self.forward(&self.shortened(tokens, group), pass)).collect();
+        let mut place = vec![0; order.len()];
         order.iter().zip(0u32..).for_each(|(&row, at)| place[row] = at);
         ops::gather_rows(&ops::concat(&groups.iter().collect::<Vec<_>>(), 0), &place)
+    }
+
+    /// The rows of a batch, short texts first.
+    pub fn order_by_length(&self, tokens: &TokenIds) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..tokens.batch()).collect();
+        order.sort_by_cached_key(|&row| self.pooling.position(tokens.row(row)));
+        order
+    }
+
+    /// Some texts, cut where the longest of them ends.
+    pub fn shortened(&self, tokens: &TokenIds, rows: &[usize]) -> TokenIds {
+        debug_assert!(tokens.attention_mask.is_none(), "masked texts run as they are");
+        let length = rows.iter().map(|&row| self.pooling.position(tokens.row(row)) + 1).max().unwrap_or(0);
+        let ids = rows.iter().flat_map(|&row| tokens.row(row)[..length].iter().copied()).collect();
+        TokenIds { ids, length, attention_mask: None }
     }
 }
 

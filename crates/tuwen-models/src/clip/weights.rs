@@ -101,7 +101,7 @@ impl Layout {
     }
 
     /// A checkpoint of this layout under our names.
-    pub fn import<S: TensorSource + 'static>(self, source: S) -> Box<dyn TensorSource> {
+    pub fn import<'s, S: TensorSource + 's>(self, source: S) -> Box<dyn TensorSource + 's> {
         match self {
             Self::HuggingFace => Box::new(from_hugging_face(source)),
             Self::OpenClip => Box::new(from_open_clip(source)),
@@ -118,6 +118,11 @@ pub fn from_hugging_face<S: TensorSource>(source: S) -> Mapped<S> {
 pub fn from_open_clip<S: TensorSource>(source: S) -> Mapped<Mapped<S>> {
     let resnet = source.names().iter().any(|name| name.starts_with("visual.layer1."));
     Mapped::import(Mapped::import(source, &[CUSTOM_TEXT]), &[if resnet { RESNET } else { VIT }, TEXT])
+}
+
+/// Parameters under our names as open_clip's `CustomTextCLIP` calls them, of which SigLIP is one.
+pub fn to_custom_text<S: TensorSource>(source: S) -> Mapped<Mapped<S>> {
+    Mapped::export(to_open_clip(source), &[CUSTOM_TEXT])
 }
 
 /// Parameters under our names as openai/CLIP and open_clip call them.

@@ -42,16 +42,18 @@ pub fn conv2d(
         return y;
     }
     assert!(bias.is_none() && residual.is_none() && !relu, "a recorded convolution has no epilogue");
-    let (saved_x, saved_weight, x_needs) = (x.detach(), weight.detach(), x.requires_grad());
-    let weight_needs = weight.requires_grad();
+    // A frozen weight keeps no input alive, and an input that needs no gradient no weight.
+    let saved_x = weight.requires_grad().then(|| x.detach());
+    let saved_weight = x.requires_grad().then(|| weight.detach());
+    let (x_shape, weight_shape) = (x.shape().to_vec(), weight.shape().to_vec());
     record(y, &[x, weight], move |dy| {
-        let dx = x_needs.then(|| {
-            let dx = device.conv2d_backward_input(dy.buffer(), saved_weight.buffer(), &shape);
-            Tensor::from_buffer(device, dx, saved_x.shape())
+        let dx = saved_weight.map(|weight| {
+            let dx = device.conv2d_backward_input(dy.buffer(), weight.buffer(), &shape);
+            Tensor::from_buffer(device, dx, &x_shape)
         });
-        let dw = weight_needs.then(|| {
-            let dw = device.conv2d_backward_weight(saved_x.buffer(), dy.buffer(), &shape);
-            Tensor::from_buffer(device, dw, saved_weight.shape())
+        let dw = saved_x.map(|x| {
+            let dw = device.conv2d_backward_weight(x.buffer(), dy.buffer(), &shape);
+            Tensor::from_buffer(device, dw, &weight_shape)
         });
         vec![dx, dw]
     })

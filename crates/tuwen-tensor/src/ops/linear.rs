@@ -54,8 +54,10 @@ pub fn linear(
         (Tensor::from_buffer(device, y, &shape), Some(product))
     };
 
-    let (saved_x, saved_weight) = (x.detach(), weight.detach());
-    let (x_needs, weight_needs) = (x.requires_grad(), weight.requires_grad());
+    // A frozen weight keeps no input alive, and an input that needs no gradient no weight.
+    let saved_x = weight.requires_grad().then(|| x.detach());
+    let saved_weight = x.requires_grad().then(|| weight.detach());
+    let (x_shape, weight_shape) = (x.shape().to_vec(), weight.shape().to_vec());
     let bias_needs = bias.map(Tensor::requires_grad);
     let has_residual = residual.is_some();
     record(y, &inputs, move |dy| {
@@ -63,13 +65,13 @@ pub fn linear(
             Some(z) => super::activation::backward(activation, z, &dy),
             None => dy.clone(),
         };
-        let dx = x_needs.then(|| {
-            let dx = device.matmul(dz.buffer(), false, saved_weight.buffer(), false, rows, out, inner);
-            Tensor::from_buffer(device, dx, saved_x.shape())
+        let dx = saved_weight.map(|weight| {
+            let dx = device.matmul(dz.buffer(), false, weight.buffer(), false, rows, out, inner);
+            Tensor::from_buffer(device, dx, &x_shape)
         });
-        let dw = weight_needs.then(|| {
-            let dw = device.matmul(dz.buffer(), true, saved_x.buffer(), false, out, rows, inner);
-            Tensor::from_buffer(device, dw, saved_weight.shape())
+        let dw = saved_x.map(|x| {
+            let dw = device.matmul(dz.buffer(), true, x.buffer(), false, out, rows, inner);
+            Tensor::from_buffer(device, dw, &weight_shape)
         });
         let mut gradients = vec![dx, dw];
         gradients.extend(bias_needs.map(|needs| {

@@ -1,6 +1,7 @@
-//! Softmax, and cross entropy against classes or soft targets.
+//! Softmax, and cross entropy of softmax and sigmoid against classes or soft targets.
 
 use crate::Tensor;
+use crate::device::{Buffer, Device};
 use crate::tape::{needs_tape, record};
 
 /// What a row of logits should say.
@@ -19,6 +20,22 @@ pub fn softmax(x: &Tensor) -> Tensor {
 
 /// Mean over the rows of `-Σ target · log softmax(logits)`; logits `[rows, classes]`, the result a scalar.
 pub fn cross_entropy(logits: &Tensor, targets: Targets) -> Tensor {
+    mean_loss(logits, targets, |device| device.cross_entropy(logits.buffer(), targets, logits.last_dim()))
+}
+
+/// Mean over the rows of the sum of `-target · log σ(logit) - (1 - target) · log(1 - σ(logit))`, where a class stands
+/// for a target of 1 there and 0 elsewhere; logits `[rows, classes]`, the result a scalar.
+pub fn binary_cross_entropy(logits: &Tensor, targets: Targets) -> Tensor {
+    let loss = |device: &dyn Device| device.binary_cross_entropy(logits.buffer(), targets, logits.last_dim());
+    mean_loss(logits, targets, loss)
+}
+
+/// The mean of the losses of rows, which come with their gradient.
+fn mean_loss(
+    logits: &Tensor,
+    targets: Targets,
+    losses: impl FnOnce(&dyn Device) -> (Buffer, Buffer),
+) -> Tensor {
     let [rows, classes] = logits.dims();
     match targets {
         Targets::Classes(ids) => {
@@ -30,7 +47,7 @@ pub fn cross_entropy(logits: &Tensor, targets: Targets) -> Tensor {
         Targets::Soft(values) => assert_eq!(values.len(), rows * classes, "a target for each logit"),
     }
     let device = logits.device();
-    let (losses, gradient) = device.cross_entropy(logits.buffer(), targets, classes);
+    let (losses, gradient) = losses(device);
     let mean = (rows as f32).recip();
     let loss = Tensor::from_buffer(device, device.scale(&device.sum(&losses), mean), &[]);
     if !needs_tape(&[logits]) {

@@ -72,24 +72,34 @@ fn softmax() {
     }
 }
 
+/// An operation that compares rows of logits with targets, and its definition.
+type Loss = fn(&Tensor, Targets) -> Tensor;
+type Definition = fn(&[f64], &[f64], usize) -> Vec<f64>;
+
 #[test]
-fn cross_entropy() {
-    for (rows, classes) in [(1, 1), (1, 5), (4, 3), (5, 17)] {
-        let mut logits = input(&[rows, classes], 1);
-        logits.values.iter_mut().for_each(|value| *value *= 8.0);
-        let ids: Vec<u32> = (0..rows).map(|row| (row * 7 % classes) as u32).collect();
-        let hard: Vec<f64> = (0..rows * classes)
-            .map(|i| f64::from(u8::from(ids[i / classes] as usize == i % classes)))
-            .collect();
-        // Soft targets need not sum to 1, nor be positive.
-        let soft = input(&[rows, classes], 2);
-        let mean = |v: &[f64], targets: &[f64]| {
-            vec![reference::cross_entropy(v, targets, classes).iter().sum::<f64>() / rows as f64]
-        };
-        let inputs = [logits];
-        let op = |t: &[Tensor]| ops::cross_entropy(&t[0], Targets::Classes(&ids));
-        check(&format!("[{rows}, {classes}], classes"), &inputs, op, |v| mean(&v[0], &hard));
-        let op = |t: &[Tensor]| ops::cross_entropy(&t[0], Targets::Soft(&soft.values));
-        check(&format!("[{rows}, {classes}], soft"), &inputs, op, |v| mean(&v[0], &soft.wide()));
+fn cross_entropies() {
+    let losses: [(Loss, Definition); 2] = [
+        (ops::cross_entropy, reference::cross_entropy),
+        (ops::binary_cross_entropy, reference::binary_cross_entropy),
+    ];
+    for (i, (loss, definition)) in losses.into_iter().enumerate() {
+        for (rows, classes) in [(1, 1), (1, 5), (4, 3), (5, 17)] {
+            let mut logits = input(&[rows, classes], 1);
+            logits.values.iter_mut().for_each(|value| *value *= 8.0);
+            let ids: Vec<u32> = (0..rows).map(|row| (row * 7 % classes) as u32).collect();
+            let hard: Vec<f64> = (0..rows * classes)
+                .map(|i| f64::from(u8::from(ids[i / classes] as usize == i % classes)))
+                .collect();
+            // Soft targets need not sum to 1, nor be positive.
+            let soft = input(&[rows, classes], 2);
+            let mean = |v: &[f64], targets: &[f64]| {
+                vec![definition(v, targets, classes).iter().sum::<f64>() / rows as f64]
+            };
+            let inputs = [logits];
+            let op = |t: &[Tensor]| loss(&t[0], Targets::Classes(&ids));
+            check(&format!("{i} [{rows}, {classes}], classes"), &inputs, op, |v| mean(&v[0], &hard));
+            let op = |t: &[Tensor]| loss(&t[0], Targets::Soft(&soft.values));
+            check(&format!("{i} [{rows}, {classes}], soft"), &inputs, op, |v| mean(&v[0], &soft.wide()));
+        }
     }
 }

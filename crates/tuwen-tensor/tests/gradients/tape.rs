@@ -2,7 +2,7 @@
 
 use tuwen_kernels::reference;
 use tuwen_tensor::{
-    Activation, AttentionMask, AttentionShape, ConvShape, Param, Targets, Tensor, no_grad, ops,
+    Activation, AttentionMask, AttentionShape, ConvShape, Param, Targets, Tensor, checkpoint, no_grad, ops,
 };
 
 use super::matrix::product;
@@ -115,6 +115,55 @@ fn a_block_of_operations() {
     };
     let square: &[usize] = &[width, width];
     check("block", &inputs(&[&[batch, length, width], &[width], &[width], square, square]), op, definition);
+}
+
+/// Recomputed or kept, the gradients are the same: of the input, of a parameter inside, of one used on both sides.
+#[test]
+fn what_is_computed_again_has_the_gradients_of_what_is_kept() {
+    let param = |shape: &[usize], seed| Param::new(input(shape, seed).tensor(), true);
+    let (inside, shared) = (param(&[6, 6], 1), param(&[6, 6], 2));
+    let block = |inside: Param, shared: Param| {
+        move |x: &Tensor| ops::exp(&linear(&linear(x, &inside.value()), &shared.value()))
+    };
+    let gradients = |wanted: bool, recompute: bool| {
+        let x = input(&[3, 6], 3).tensor();
+        let x = if wanted { x.leaf() } else { x };
+        let f = block(inside.clone(), shared.clone());
+        let y = if recompute {
+            // Nested: the outer one runs the inner one again.
+            checkpoint(&x, move |x| {
+                let f = f.clone();
+                ops::scale(&checkpoint(&ops::scale(x, 0.5), f), 3.0)
+            })
+        } else {
+            ops::scale(&f(&ops::scale(&x, 0.5)), 3.0)
+        };
+        let gradients = ops::sum(&linear(&y, &shared.value())).backward();
+        [&x, &inside.value(), &shared.value()].map(|leaf| gradients.get(leaf).map(Tensor::to_vec))
+    };
+    for wanted in [true, false] {
+        let kept = gradients(wanted, false);
+        assert_eq!((kept[0].is_some(), kept[1].is_some()), (wanted, true));
+        assert_eq!(gradients(wanted, true), kept, "input on the tape: {wanted}");
+    }
+
+    let x = input(&[3, 6], 3).tensor();
+    let frozen = Param::new(input(&[6, 6], 1).tensor(), false);
+    let y = checkpoint(&x, block(frozen.clone(), frozen));
+    assert!(!y.requires_grad(), "nothing inside needs a gradient");
+    assert!(!no_grad(|| checkpoint(&x.leaf(), block(inside.clone(), shared.clone()))).requires_grad());
+}
+
+#[test]
+fn gradients_add_up() {
+    let x = input(&[2, 3], 1).tensor().leaf();
+    let other = x.leaf();
+    let mut total = ops::sum(&ops::mul(&x, &x)).backward();
+    total.accumulate(ops::sum(&ops::add(&x, &other)).backward());
+    total.scale(0.5);
+    let expected: Vec<f32> = x.to_vec().iter().map(|x| 0.5 * (2.0 * x + 1.0)).collect();
+    assert_eq!(total.get(&x).expect("on the tape").to_vec(), expected);
+    assert_eq!(total.get(&other).expect("on the tape").to_vec(), [0.5; 6]);
 }
 
 #[test]

@@ -11,16 +11,20 @@ use tuwen_nn::Parameters;
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
+mod lock;
+mod lora;
 mod model;
 mod optimizer;
 mod output;
 mod train;
 
 pub(crate) use changes::differences;
+pub use lock::{Lock, LockedTower};
+pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
-pub use train::Train;
+pub use train::{Loss, Train};
 
 /// A training run. Paths are relative to the file that it was read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,12 @@ pub struct Recipe {
     /// Learning-rate factors and freezing by parameter name; the first match decides.
     #[serde(default)]
     pub groups: Vec<Group>,
+    /// Towers that stay as they are but for their last layers.
+    #[serde(default, skip_serializing_if = "Lock::is_open")]
+    pub lock: Lock,
+    /// Low-rank adapters, which learn instead of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<Lora>,
     /// What is measured on the way.
     #[serde(default)]
     pub eval: Vec<Eval>,
@@ -92,6 +102,8 @@ impl Recipe {
         self.tokenizer.check()?;
         self.train.check()?;
         self.optimizer.check()?;
+        self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
+        self.export.check(self.lora.is_some(), &self.tokenizer)?;
         self.eval.iter().try_for_each(Eval::check)
     }
 
@@ -124,8 +136,9 @@ impl Recipe {
         }
     }
 
-    /// The learning rate over `steps_per_epoch` steps an epoch.
-    pub fn schedule(&self, steps_per_epoch: u64) -> Schedule {
+    /// The learning rate over so many batches an epoch.
+    pub fn schedule(&self, batches_per_epoch: u64) -> Schedule {
+        let steps_per_epoch = batches_per_epoch / self.train.accumulate_steps;
         let steps = self.train.epochs * steps_per_epoch;
         Schedule {
             lr: self.optimizer.lr,
@@ -143,7 +156,8 @@ impl Recipe {
             recipe.remove("export");
             if let Some(train) = recipe.get_mut("train").and_then(Value::as_object_mut) {
                 train.retain(|key, _| {
-                    !["log_every", "checkpoint_every", "threads", "cache_megabytes"].contains(&key.as_str())
+                    !["log_every", "checkpoint_every", "threads", "cache_megabytes", "gradient_checkpointing"]
+                        .contains(&key.as_str())
                 });
             }
         }

@@ -14,6 +14,9 @@ pub struct Model {
     /// A model directory whose weights the run starts from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
+    /// A low-rank adapter in peft's layout: merged into the weights of `init_from`, or, with `[lora]`, trained further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<PathBuf>,
     /// Width of the joint space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection_dim: Option<usize>,
@@ -78,6 +81,9 @@ impl Model {
             return Err(
                 "[model] takes one of: preset, init_from, or vision with text and projection_dim".into()
             );
+        }
+        if self.adapter.is_some() && self.init_from.is_none() {
+            return Err("model.adapter needs model.init_from: the model that it adapts".into());
         }
         if sizes && (self.vision.is_none() || self.text.is_none() || self.projection_dim.is_none()) {
             return Err("[model] by sizes needs all of vision, text and projection_dim".into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tuwen_tensor::checkpoint::StoredType;
 
-use super::positive;
+use super::{Tokenizer, positive};
 
 /// What an evaluation measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,4 +103,28 @@ pub struct Export {
     /// Element type of the weights.
     #[serde(default)]
     pub dtype: ExportType,
+    /// Writes the low-rank adapter alone, in peft's layout, instead of a model that has it merged.
+    #[serde(default)]
+    pub adapter: bool,
+}
+
+impl Export {
+    pub(super) fn check(&self, lora: bool, tokenizer: &Tokenizer) -> Result<(), String> {
+        if !self.adapter {
+            return Ok(());
+        }
+        if !lora {
+            return Err("export.adapter needs [lora]: there is no adapter to write".into());
+        }
+        if self.dtype != ExportType::F32 {
+            return Err("export.adapter: adapters are written in f32; leave dtype out".into());
+        }
+        if tokenizer != &Tokenizer::default() {
+            return Err(
+                "export.adapter: an adapter is used with the tokenizer of its base; leave [tokenizer] out"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
 }

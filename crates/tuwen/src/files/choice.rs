@@ -10,6 +10,14 @@ use super::{HF_CONFIG, OPEN_CLIP_CONFIG, Origin};
 use crate::Error;
 use crate::place::Place;
 
+/// A configuration that goes with weights.
+pub(crate) struct Configuration {
+    pub origin: Origin,
+    pub config: ClipConfig,
+    /// The first size in which they differ all the same.
+    pub misfit: Option<String>,
+}
+
 /// Weights with the configuration that goes with them.
 pub(super) struct Choice {
     pub weights: Box<dyn TensorSource>,
@@ -54,50 +62,15 @@ impl Choice {
         }
     }
 
-    /// The configuration beside weights, by what fits.
+    /// Weights with the configuration beside them.
     ///
     /// # Errors
-    /// Weights of another kind of model, a configuration that cannot be read, or none where one is needed.
+    /// As [`configuration`], and weights of another kind of model.
     pub fn of(checkpoint: Checkpoint, place: &Place) -> Result<Self, Error> {
         let layout = Layout::of(&checkpoint).ok_or_else(|| super::not_clip(&checkpoint))?;
+        let Configuration { origin, config, misfit } = configuration(place, layout, &checkpoint)?;
         let weights_path = checkpoint.path().to_owned();
-        let shapes = (layout == Layout::OpenClip).then(|| ClipConfig::from_openai_shapes(&checkpoint));
-        let weights = layout.import(checkpoint);
-        let mut first_misfit = None;
-        let mut failure = None;
-        for origin in preference(layout) {
-            match read_config(place, origin, layout) {
-                Ok(None) => {}
-                Ok(Some(config)) => {
-                    let misfit = config.misfit(&weights).map(|difference| {
-                        let (field, ours, theirs) = (difference.field, difference.ours, difference.theirs);
-                        format!("{field} is {ours} in {}, the weights have {theirs}", origin.config_name())
-                    });
-                    if misfit.is_none() {
-                        return Ok(Self { weights, weights_path, origin, config, misfit, note: None });
-                    }
-                    first_misfit.get_or_insert((origin, config, misfit));
-                }
-                Err(error) if failure.is_none() && first_misfit.is_none() => failure = Some(error),
-                Err(_) => {}
-            }
-        }
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let (origin, config, misfit) = match (first_misfit, shapes) {
-            (Some(found), _) => found,
-            (None, Some(config)) => {
-                (Origin::OpenAi, config.map_err(Error::config(weights_path.clone()))?, None)
-            }
-            (None, None) => {
-                return Err(Error::NoConfig {
-                    directory: place.directory().to_owned(),
-                    looked_for: "config.json, open_clip_config.json",
-                });
-            }
-        };
-        Ok(Self { weights, weights_path, origin, config, misfit, note: None })
+        Ok(Self { weights: layout.import(checkpoint), weights_path, origin, config, misfit, note: None })
     }
 
     /// How another model beside this one differs, if it does.
@@ -119,6 +92,59 @@ impl Choice {
             origin => format!("{weights} with {}", origin.config_name()),
         }
     }
+}
+
+/// The configuration beside weights, by what fits.
+///
+/// # Errors
+/// A configuration that cannot be read, or none where one is needed.
+pub(crate) fn configuration(
+    place: &Place,
+    layout: Layout,
+    checkpoint: &Checkpoint,
+) -> Result<Configuration, Error> {
+    let weights = layout.import(checkpoint);
+    let mut misfits = Vec::new();
+    let mut failure = None;
+    for origin in preference(layout) {
+        match read_config(place, origin, layout) {
+            Ok(None) => {}
+            Ok(Some(config)) => {
+                let misfit = misfit(&config, origin, &weights);
+                let fits = misfit.is_none();
+                let found = Configuration { origin, config, misfit };
+                if fits {
+                    return Ok(found);
+                }
+                misfits.push(found);
+            }
+            // After one that was read, what else is wrong does not matter.
+            Err(error) if misfits.is_empty() => failure = failure.or(Some(error)),
+            Err(_) => {}
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    match (misfits.into_iter().next(), layout) {
+        (Some(found), _) => Ok(found),
+        (None, Layout::OpenClip) => {
+            let config = ClipConfig::from_openai_shapes(checkpoint);
+            let config = config.map_err(Error::config(checkpoint.path().to_owned()))?;
+            Ok(Configuration { origin: Origin::OpenAi, config, misfit: None })
+        }
+        (None, Layout::HuggingFace) => Err(Error::NoConfig {
+            directory: place.directory().to_owned(),
+            looked_for: "config.json, open_clip_config.json",
+        }),
+    }
+}
+
+/// The first size in which weights are not those of a configuration.
+fn misfit(config: &ClipConfig, origin: Origin, weights: &dyn TensorSource) -> Option<String> {
+    let difference = config.misfit(weights)?;
+    let (field, ours, theirs) = (difference.field, difference.ours, difference.theirs);
+    Some(format!("{field} is {ours} in {}, the weights have {theirs}", origin.config_name()))
 }
 
 /// The best file of every other program than the one that wrote the first.
