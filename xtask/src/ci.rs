@@ -9,7 +9,10 @@ use crate::tidy;
 /// What cargo is asked for, before and after the tidy checks.
 const BEFORE: [&[&str]; 2] =
     [&["fmt", "--check"], &["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]];
-const AFTER: [&[&str]; 1] = [&["test", "--workspace", "--release"]];
+const AFTER: [&[&str]; 2] = [
+    &["test", "--workspace", "--release"],
+    &["test", "--release", "--package", "tuwen-data", "--features", "remote", "--test", "remote"],
+];
 
 /// Runs every step; an error says which one failed.
 pub fn run(root: &Path) -> Result<(), String> {

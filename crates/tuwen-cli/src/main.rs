@@ -4,6 +4,7 @@ mod ahead;
 mod arguments;
 mod commands;
 mod console;
+mod data_check;
 mod failure;
 mod images;
 mod interrupt;
@@ -12,6 +13,7 @@ mod lines;
 mod models;
 mod output;
 mod pipeline;
+mod stores;
 mod texts;
 mod verify;
 

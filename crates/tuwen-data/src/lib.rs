@@ -1,8 +1,10 @@
 //! Images, tokenizers, data sets and loaders. This crate knows no tensor.
 
 pub mod augment;
+pub mod check;
 pub mod dataset;
 pub mod image;
 pub mod loader;
+mod parallel;
 pub mod rng;
 pub mod tokenizer;

@@ -102,6 +102,17 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// What a data set gives to an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its name.
+    pub dataset: String,
+    /// Its samples.
+    pub samples: usize,
+    /// How many samples of an epoch are of it; one may come several times.
+    pub per_epoch: usize,
+}
+
 /// Makes batches of one or several data sets. Clones share the cache and the list of failures.
 #[derive(Clone)]
 pub struct Loader {
@@ -123,6 +134,16 @@ impl Loader {
     /// Samples in an epoch.
     pub fn samples_per_epoch(&self) -> usize {
         self.shared.mixture.samples_per_epoch
+    }
+
+    /// What each data set gives to an epoch.
+    pub fn shares(&self) -> Vec<Share> {
+        let share = |source: &mixture::Source| Share {
+            dataset: source.dataset.name().to_owned(),
+            samples: source.dataset.len(),
+            per_epoch: source.per_epoch,
+        };
+        self.shared.mixture.sources().iter().map(share).collect()
     }
 
     /// Batches in an epoch.

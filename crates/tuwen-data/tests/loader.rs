@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)] // helpers of tests
 
-use std::collections::BTreeSet;
-use std::io::Write;
+mod common;
 
+use std::collections::BTreeSet;
+
+use common::png;
 use tuwen_data::augment::{Augment, ColorJitter, RandomErasing, RandomResizedCrop};
 use tuwen_data::dataset::{DataError, Dataset, DatasetSpec, Sample, open};
 use tuwen_data::loader::{Batch, Loader, LoaderOptions};
@@ -31,30 +33,6 @@ impl Dataset for MadeUp {
         let key = format!("{}/{index}", self.name);
         Ok(Sample { key, image, texts, class_name: None, label: Some(index as i64) })
     }
-}
-
-/// A PNG file of an RGB image that depends on the number.
-fn png(width: u32, height: u32, number: u8) -> Vec<u8> {
-    let mut pixels = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    for row in 0..height {
-        pixels.write_all(&[0]).unwrap();
-        for place in 0..width * 3 {
-            pixels.write_all(&[(row * 7 + place * 5) as u8 ^ number.wrapping_mul(29)]).unwrap();
-        }
-    }
-    let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
-    header.extend([8, 2, 0, 0, 0]);
-    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    for (kind, data) in [(b"IHDR", header), (b"IDAT", pixels.finish().unwrap()), (b"IEND", Vec::new())] {
-        let mut checksum = flate2::Crc::new();
-        checksum.update(kind);
-        checksum.update(&data);
-        file.extend((data.len() as u32).to_be_bytes());
-        file.extend(kind);
-        file.extend(data);
-        file.extend(checksum.sum().to_be_bytes());
-    }
-    file
 }
 
 fn made_up(name: &'static str, len: usize, broken: fn(usize) -> bool) -> Box<dyn Dataset> {
@@ -126,6 +104,8 @@ fn a_run_continues_where_it_stopped() {
 fn an_epoch_visits_each_sample_as_often_as_its_weight_says() {
     let loader = mixture(LoaderOptions { drop_last: false, batch_size: 7, threads: 2, ..options() });
     assert_eq!(loader.samples_per_epoch(), 75);
+    let shares: Vec<_> = loader.shares().into_iter().map(|share| (share.samples, share.per_epoch)).collect();
+    assert_eq!(shares, [(30, 30), (20, 20), (10, 25)]);
     let mut extra = BTreeSet::new();
     for epoch in 0..4 {
         let mut visits = [0; 60];

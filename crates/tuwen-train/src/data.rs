@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use tuwen_data::dataset::{self, DataError};
-use tuwen_data::loader::{Batch, Loader, LoaderOptions};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
 use tuwen_tensor::Tensor;
 
 use crate::contrastive::{ClipBatch, Pairs};
-use crate::{BatchSource, Recipe, TrainError};
+use crate::{BatchSource, Recipe, Sources, TrainError};
 
 /// How images and texts are brought to the form that a network takes.
 #[derive(Clone)]
@@ -47,15 +46,11 @@ pub struct ContrastiveData {
 }
 
 impl ContrastiveData {
-    /// Opens the data sets of a recipe.
+    /// Mixes the data sets of a recipe.
     ///
     /// # Errors
-    /// Data that cannot be opened, or that do not fill a batch.
-    pub fn open(recipe: &Recipe, preparation: Preparation) -> Result<Self, TrainError> {
-        let mut specs = recipe.data.clone();
-        for spec in &mut specs {
-            spec.path = recipe.resolve(&spec.path);
-        }
+    /// Weights that leave nothing, or data that do not fill a batch.
+    pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
         let batch_size = recipe.train.batch_size;
         let micro_batch_size = recipe.train.micro_batch_size.unwrap_or(batch_size);
         let options = LoaderOptions {
@@ -70,7 +65,7 @@ impl ContrastiveData {
             cache_bytes: recipe.train.cache_megabytes << 20,
             ..LoaderOptions::default()
         };
-        let loader = Loader::open(&specs, options)?;
+        let loader = Loader::new(sources.weighted(), options)?;
         let data = Self { loader, parts: (batch_size / micro_batch_size) as u64, preparation };
         if data.batches_per_epoch() < recipe.train.accumulate_steps {
             return Err(TrainError::TooLittleData {
@@ -79,6 +74,11 @@ impl ContrastiveData {
             });
         }
         Ok(data)
+    }
+
+    /// What each data set gives to an epoch.
+    pub fn shares(&self) -> Vec<Share> {
+        self.loader.shares()
     }
 
     /// What could not be read so far, in words.
@@ -114,18 +114,4 @@ impl BatchSource for ContrastiveData {
     fn failures(&self) -> u64 {
         self.loader.failure_count()
     }
-}
-
-/// All captions of the recipe's data sets, from which a vocabulary may be learnt. Samples that cannot be read have
-/// none.
-pub fn captions(recipe: &Recipe) -> Result<Vec<String>, DataError> {
-    let mut captions = Vec::new();
-    for spec in &recipe.data {
-        let mut spec = spec.clone();
-        spec.path = recipe.resolve(&spec.path);
-        let dataset = dataset::open(&spec)?;
-        captions
-            .extend((0..dataset.len()).filter_map(|i| dataset.get(i).ok()).flat_map(|sample| sample.texts));
-    }
-    Ok(captions)
 }

@@ -15,8 +15,7 @@ const CHUNK: usize = 256;
 
 /// Makes one evaluation of a recipe.
 pub(crate) fn run(model: &Contrastive, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
-    let mut spec = DatasetSpec::new(recipe.resolve(&eval.path));
-    spec.limit = eval.limit;
+    let spec = recipe.dataset(&DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) });
     let (images, samples, failed) = embed(model, &spec)?;
     let fail = |reason: &str| TrainError::Eval { eval: eval.name(), reason: reason.to_owned() };
     if samples.is_empty() {

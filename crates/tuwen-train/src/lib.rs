@@ -15,6 +15,7 @@ mod optimizer;
 pub mod recipe;
 mod schedule;
 pub mod setup;
+mod sources;
 mod trainer;
 
 pub use average::Average;
@@ -27,4 +28,5 @@ pub use objective::{BatchSource, Loss, Objective};
 pub use optimizer::{Optimizer, Settings, decays};
 pub use recipe::Recipe;
 pub use schedule::{Decay, Schedule};
+pub use sources::Sources;
 pub use trainer::{Event, Observer, Outcome, Start, Trainer};

@@ -18,9 +18,9 @@ use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 
 use crate::contrastive::Contrastive;
-use crate::data::{ContrastiveData, Preparation, captions};
+use crate::data::{ContrastiveData, Preparation};
 use crate::recipe::{Loss, Model, Vision};
-use crate::{Recipe, Start, TrainError, Trainer, adapter};
+use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
@@ -31,13 +31,14 @@ const TOKENIZER: &str = "tokenizer";
 /// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from.
 pub fn contrastive(
     recipe: Recipe,
+    sources: &Sources,
     start: Start,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
         Some(from) => Some(adapter::open_base(&recipe, from)?),
     };
-    let tokenizer = Arc::new(tokenizer(&recipe, files.as_ref(), start)?);
+    let tokenizer = Arc::new(tokenizer(&recipe, sources, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
             let mut config = config(&recipe.model, &tokenizer)?;
@@ -66,7 +67,7 @@ pub fn contrastive(
         processor,
         tokenizer,
     };
-    let data = ContrastiveData::open(&recipe, preparation.clone())?;
+    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     if !recipe.export.adapter {
@@ -84,7 +85,12 @@ fn processor(config: &ClipConfig) -> ClipImageProcessor {
 }
 
 /// The tokenizer that the recipe asks for; else that of the model to start from; else OpenAI's.
-fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Result<ClipTokenizer, TrainError> {
+fn tokenizer(
+    recipe: &Recipe,
+    sources: &Sources,
+    files: Option<&ModelFiles>,
+    start: Start,
+) -> Result<ClipTokenizer, TrainError> {
     if let Some(from) = &recipe.tokenizer.from {
         return Ok(ClipTokenizer::from_directory(&recipe.resolve(from), Flavour::HuggingFace)?);
     }
@@ -95,7 +101,7 @@ fn tokenizer(recipe: &Recipe, files: Option<&ModelFiles>, start: Start) -> Resul
     if start != Start::Anew && learnt.is_dir() {
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
     }
-    let tokenizer = ClipTokenizer::train(captions(recipe)?.iter(), size)?;
+    let tokenizer = ClipTokenizer::train(sources.captions(), size)?;
     replace_directory(&learnt, |directory| Ok::<_, TrainError>(tokenizer.save(directory)?))?;
     Ok(tokenizer)
 }

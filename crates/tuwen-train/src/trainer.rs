@@ -108,7 +108,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         Ok(Self {
             schedule: recipe.schedule(per_epoch),
             batches: data.epoch(state.epoch, state.batch).peekable(),
-            log: Log::open(&output.join("log.jsonl"), state.log_length)?,
+            log: Log::open(&output, state.log_length, state.step)?,
             pace: (Instant::now(), 0),
             stopping: false,
             recipe,
@@ -245,7 +245,7 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         let (parameters, average) = (self.objective.parameters(), self.average.as_ref());
         let path = self.checkpoints.save(&self.state, parameters, &self.optimizer, average)?;
         self.tell(observer, Event::Saved(&path));
-        Ok(())
+        self.log.draw()
     }
 
     fn export(&mut self, name: &str, observer: &mut Observer) -> Result<(), TrainError> {

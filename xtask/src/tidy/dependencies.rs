@@ -70,7 +70,7 @@ pub fn may_use(user: Option<&str>, network_crate: &str) -> Option<&'static str> 
     match (user?, network_crate) {
         ("tuwen-server", _) => Some("it serves"),
         ("tuwen", _) => Some("its hub module downloads models"),
-        ("tuwen-data", "object_store") => Some("it reads data where the user says"),
+        ("tuwen-data", "object_store" | "tokio") => Some("it reads data where the user says"),
         _ => None,
     }
 }

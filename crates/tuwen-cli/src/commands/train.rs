@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use serde_json::json;
-use tuwen_train::{Event, Metrics, Outcome, Recipe, Start, StepRecord, TrainError, setup};
+use tuwen_data::loader::Share;
+use tuwen_train::{Event, Metrics, Outcome, Recipe, Sources, Start, StepRecord, TrainError, setup};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
 use crate::interrupt::stop_on_interrupt;
+use crate::{data_check, stores};
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -24,17 +26,27 @@ pub struct Train {
     /// Go on from the newest checkpoint in the output directory
     #[arg(long)]
     resume: bool,
+    /// Look at every sample of the training data, print what is wrong, and train nothing; exits with 1 if anything is
+    #[arg(long, conflicts_with = "resume")]
+    check: bool,
 }
 
 impl Train {
     /// Runs until the last step, or until the user interrupts; both leave a checkpoint.
     pub fn run(&self, console: &Console) -> Result<Status, Failure> {
-        let recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
+        let mut recipe = Recipe::read(&self.recipe).map_err(Failure::usage)?;
+        recipe.access = stores::access();
         let output = recipe.output();
         // A run that was killed before its first checkpoint goes on from the first step.
         let start = if self.resume { Start::ResumeIfPossible } else { Start::Anew };
         console.note("reading the data");
-        let mut trainer = setup::contrastive(recipe, start).map_err(explain)?;
+        let sources = Sources::open(&recipe).map_err(Failure::usage)?;
+        if self.check {
+            return data_check::complete(&sources, console);
+        }
+        data_check::quick(&sources, console)?;
+        let mut trainer = setup::contrastive(recipe, &sources, start).map_err(explain)?;
+        say_shares(&trainer.data().shares(), console);
         let (total, done) = trainer.progress();
         let parameters = trainer.objective().parameter_count();
         let trained = trainer.trained();
@@ -71,6 +83,16 @@ impl Train {
             }
         }
         Ok(Status::after(failed.len()))
+    }
+}
+
+/// Says what each of several sources gives to an epoch.
+fn say_shares(shares: &[Share], console: &Console) {
+    let all: usize = shares.iter().map(|share| share.per_epoch).sum();
+    for Share { dataset, samples, per_epoch } in shares.iter().filter(|_| shares.len() > 1) {
+        let percent = 100.0 * *per_epoch as f64 / all as f64;
+        console
+            .note(format!("{dataset}: {samples} samples, {per_epoch} in each epoch ({percent:.0} % of it)"));
     }
 }
 

@@ -14,7 +14,7 @@ pub enum DataError {
     #[error("{0} matches no file")]
     NoMatch(String),
 
-    #[error("{path} is no data set: expected a folder of images, a tar file or a Parquet file, got {got}")]
+    #[error("{path} is no data set: expected a folder of images, a tar, Parquet, CSV or TSV file, got {got}")]
     UnknownFormat { path: PathBuf, got: &'static str },
 
     #[error("{pattern}: {problem}")]
@@ -29,6 +29,21 @@ pub enum DataError {
     #[error("{path}: {problem}")]
     Parquet { path: PathBuf, problem: String },
 
+    #[error("{path}: {problem}")]
+    Beside { path: PathBuf, problem: String },
+
+    #[error("{path}{}: {problem}", line.map(|line| format!(" line {line}")).unwrap_or_default())]
+    Table { path: PathBuf, line: Option<u64>, problem: String },
+
+    #[error("{path} line {line}: there is no {}", image.display())]
+    NoImage { path: PathBuf, line: u64, image: PathBuf },
+
+    #[error("{path} lies in a store, and this build reads local files only: build with --features remote")]
+    NoRemote { path: PathBuf },
+
+    #[error("{url}: {problem}")]
+    Remote { url: String, problem: String },
+
     #[error("sample {index} asked of {name}, which has {len}")]
     OutOfRange { name: String, index: usize, len: usize },
 
@@ -38,11 +53,23 @@ pub enum DataError {
     #[error("{name}: {count} samples in a row cannot be used, the first one because: {reason}")]
     AllBroken { name: String, count: usize, reason: String },
 
+    #[error("{name}: none of the {looked_at} samples looked at can be used, the first one because: {reason}")]
+    NothingUsable { name: String, looked_at: usize, reason: String },
+
     #[error("a panic while preparing batch {index} of epoch {epoch}: this is a bug")]
     Panicked { epoch: u64, index: u64 },
 }
 
 impl DataError {
+    /// Whether it says that a file is not there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::NoImage { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Wraps an input error with the path it happened at.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

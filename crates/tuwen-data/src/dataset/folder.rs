@@ -1,7 +1,10 @@
-//! A folder of images; the name of the folder directly below it, if any, is the class.
+//! A folder of images; the name of the folder directly below it, if any, is the class. Beside `a.jpg` may lie `a.txt`
+//! with its caption, or `a.json` with captions and class.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use super::metadata::{self, Metadata};
 use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
 
 /// The images in a folder and below it, sorted by path. Links to folders are not followed.
@@ -10,6 +13,8 @@ pub struct ImageFolder {
     root: PathBuf,
     /// Relative to the root.
     files: Vec<PathBuf>,
+    /// The texts and JSON objects there, relative to the root.
+    beside: HashSet<PathBuf>,
     /// Sorted; the label is the place in this list.
     classes: Vec<String>,
 }
@@ -17,13 +22,41 @@ pub struct ImageFolder {
 impl ImageFolder {
     /// Lists the folder.
     pub fn open(name: &str, root: &Path) -> Result<Self, DataError> {
-        let mut files = Vec::new();
-        list(root, Path::new(""), &mut files)?;
+        let mut listed = Listed::default();
+        listed.add(root, Path::new(""))?;
+        let Listed { mut files, beside } = listed;
         files.sort();
         let mut classes: Vec<String> = files.iter().filter_map(|file| class_of(file)).collect();
         classes.sort();
         classes.dedup();
-        Ok(Self { name: name.to_owned(), root: root.to_owned(), files, classes })
+        Ok(Self { name: name.to_owned(), root: root.to_owned(), files, beside, classes })
+    }
+
+    /// What lies beside an image under the same name with this suffix.
+    fn read_beside(&self, file: &Path, suffix: &str) -> Result<Option<(PathBuf, Vec<u8>)>, DataError> {
+        let beside = file.with_extension(suffix);
+        if !self.beside.contains(&beside) {
+            return Ok(None);
+        }
+        let path = self.root.join(beside);
+        let bytes = std::fs::read(&path).map_err(DataError::io(&path))?;
+        Ok(Some((path, bytes)))
+    }
+
+    /// What the JSON object and the text beside an image say of it.
+    fn metadata(&self, file: &Path) -> Result<(Metadata, Vec<String>), DataError> {
+        let wrong = |path: &Path, problem: String| DataError::Beside { path: path.to_owned(), problem };
+        let mut metadata = match self.read_beside(file, "json")? {
+            Some((path, bytes)) => {
+                serde_json::from_slice(&bytes).map_err(|error| wrong(&path, error.to_string()))?
+            }
+            None => Metadata::default(),
+        };
+        let mut texts = metadata.take_texts();
+        if let (true, Some((path, bytes))) = (texts.is_empty(), self.read_beside(file, "txt")?) {
+            texts.extend(metadata::text(bytes).map_err(|error| wrong(&path, error.to_string()))?);
+        }
+        Ok((metadata, texts))
     }
 }
 
@@ -41,11 +74,13 @@ impl Dataset for ImageFolder {
         let file = &self.files[index];
         let path = self.root.join(file);
         let image = std::fs::read(&path).map_err(DataError::io(path))?;
-        let class_name = class_of(file);
-        let label = class_name.as_ref().and_then(|class| self.classes.binary_search(class).ok());
-        let label = label.map(|place| place as i64);
+        let (mut metadata, texts) = self.metadata(file)?;
+        let folder = class_of(file);
+        let place = folder.as_ref().and_then(|class| self.classes.binary_search(class).ok());
+        let label = metadata.label.or(place.map(|place| place as i64));
+        let class_name = metadata.take_class_name().or(folder);
         let key = file.with_extension("").to_string_lossy().into_owned();
-        Ok(Sample { key, image, texts: Vec::new(), class_name, label })
+        Ok(Sample { key, image, texts, class_name, label })
     }
 }
 
@@ -56,23 +91,31 @@ fn class_of(file: &Path) -> Option<String> {
     parts.next().map(|_| first.to_string_lossy().into_owned())
 }
 
-/// Appends the images in `root/below` and deeper, relative to the root.
-fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    let folder = root.join(below);
-    for entry in std::fs::read_dir(&folder).map_err(DataError::io(&folder))? {
-        let entry = entry.map_err(DataError::io(&folder))?;
-        let path = below.join(entry.file_name());
-        let is_image = || {
+/// Files of a folder, relative to it.
+#[derive(Default)]
+struct Listed {
+    files: Vec<PathBuf>,
+    beside: HashSet<PathBuf>,
+}
+
+impl Listed {
+    /// Adds what lies in `root/below` and deeper.
+    fn add(&mut self, root: &Path, below: &Path) -> Result<(), DataError> {
+        let folder = root.join(below);
+        for entry in std::fs::read_dir(&folder).map_err(DataError::io(&folder))? {
+            let entry = entry.map_err(DataError::io(&folder))?;
+            let path = below.join(entry.file_name());
             let suffix = path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase);
-            suffix.is_some_and(|suffix| IMAGE_SUFFIXES.contains(&suffix.as_str()))
-        };
-        if entry.file_type().map_err(DataError::io(&folder))?.is_dir() {
-            list(root, &path, files)?;
-        } else if is_image() {
-            files.push(path);
+            if entry.file_type().map_err(DataError::io(&folder))?.is_dir() {
+                self.add(root, &path)?;
+            } else if suffix.as_deref().is_some_and(|suffix| IMAGE_SUFFIXES.contains(&suffix)) {
+                self.files.push(path);
+            } else if matches!(suffix.as_deref(), Some("txt" | "json")) {
+                self.beside.insert(path);
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -105,5 +148,31 @@ mod tests {
         assert_eq!(samples[1].image, b"dog/2.PNG");
         std::fs::remove_file(folder.path().join("top.webp")).unwrap();
         assert!(dataset.get(3).unwrap_err().to_string().contains("top.webp"));
+    }
+
+    #[test]
+    fn what_lies_beside_an_image_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
+        for name in ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"] {
+            write(name, b"image");
+        }
+        write("a.txt", b" a dog\n");
+        write("b.json", br#"{"captions":["one","two"],"label":4,"class_name":"cat"}"#);
+        write("b.txt", b"not this one");
+        write("c.txt", b" \n");
+        write("d.json", b"{");
+        write("e.txt", b"\xff");
+        write("class_names.txt", b"cat");
+        let dataset = ImageFolder::open("test", folder.path()).unwrap();
+        let get = |index| dataset.get(index).unwrap();
+        assert_eq!(get(0).texts, ["a dog"]);
+        assert_eq!((get(1).texts, get(1).label), (vec!["one".to_owned(), "two".into()], Some(4)));
+        assert_eq!(get(1).class_name.as_deref(), Some("cat"));
+        assert!(get(2).texts.is_empty());
+        for (index, name) in [(3, "d.json"), (4, "e.txt")] {
+            let message = dataset.get(index).unwrap_err().to_string();
+            assert!(message.contains(name) && !message.contains('\n'), "{message}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a JSON object beside an image says of it.
 
+use std::string::FromUtf8Error;
+
 use serde::Deserialize;
 
 /// The fields of interest; others are ignored, for such files hold anything.
@@ -11,6 +13,12 @@ pub(super) struct Metadata {
     class_name: Option<String>,
     file_class: Option<String>,
     pub(super) label: Option<i64>,
+}
+
+/// The caption in a text file, unless it is empty.
+pub(super) fn text(bytes: Vec<u8>) -> Result<Option<String>, FromUtf8Error> {
+    let text = String::from_utf8(bytes)?.trim().to_owned();
+    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 /// One text or several.

@@ -1,27 +1,38 @@
-//! Data sets: samples by number, from tar files, Parquet files or a folder of images.
+//! Data sets: samples by number, from tar files, Parquet files, tables of paths or a folder of images.
 //!
 //! Random access, rather than a stream, makes shuffling exact and lets a run continue where it stopped.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod chunks;
 mod error;
 mod folder;
 mod metadata;
 mod parquet;
 mod pattern;
+mod place;
+#[cfg(feature = "remote")]
+mod remote;
+mod table;
 mod webdataset;
 
 pub use error::DataError;
 pub use folder::ImageFolder;
 pub use parquet::ParquetDataset;
 pub use pattern::braces as brace_names;
+use place::Place;
+pub use place::{Access, is_remote};
+pub use table::{Columns, TableDataset};
 pub use webdataset::WebDataset;
 
 /// Suffixes of file names that are taken for images, in lower case.
 const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+
+/// The table of a folder of images.
+const TABLE_IN_FOLDER: &str = "metadata.csv";
 
 /// An image and what is said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,14 +60,41 @@ pub trait Dataset: Send + Sync {
 
     /// What it is called in messages.
     fn name(&self) -> &str;
+
+    /// Whether each sample is fetched over a network, so that several at once come sooner than one after another.
+    fn is_remote(&self) -> bool {
+        false
+    }
+}
+
+impl<T: Dataset + ?Sized> Dataset for Arc<T> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get(&self, index: usize) -> Result<Sample, DataError> {
+        (**self).get(index)
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
+    }
 }
 
 /// Where a data set is and how it is used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// A folder of images, or tar or Parquet files: one, or several as `train-{0000..0003}.tar` or `part-*.parquet`.
+    /// A folder of images, or tar, Parquet, CSV or TSV files: one, or several as `train-{0000..0003}.tar` or
+    /// `part-*.parquet`. Tar and Parquet files may lie in a store (`s3://bucket/train-{0000..0003}.tar`).
     pub path: PathBuf,
+    /// What the columns of a CSV or TSV file are called, where they have none of the usual names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
     /// Captions made from the name of the class, which stands for `{}`. Where given, they replace the captions of
     /// every sample that has a class name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +106,9 @@ pub struct DatasetSpec {
     /// Uses the first samples only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// How a store is reached; no part of a recipe, for it holds secrets.
+    #[serde(skip)]
+    pub access: Access,
 }
 
 fn one() -> f64 {
@@ -77,19 +118,36 @@ fn one() -> f64 {
 impl DatasetSpec {
     /// The whole of what lies at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), caption_templates: Vec::new(), weight: 1.0, limit: None }
+        let (columns, limit, access) = Default::default();
+        Self { path: path.into(), columns, caption_templates: Vec::new(), weight: 1.0, limit, access }
     }
 }
 
 /// Opens a data set; its format is seen from its content.
 pub fn open(spec: &DatasetSpec) -> Result<Box<dyn Dataset>, DataError> {
     let name = spec.path.display().to_string();
-    let files = pattern::expand(&spec.path)?;
+    let files = Place::find(&spec.path, &spec.access)?;
     let first = files.first().ok_or_else(|| DataError::NoMatch(name.clone()))?;
-    let dataset: Box<dyn Dataset> = match Format::of(first)? {
-        Format::Folder => Box::new(ImageFolder::open(&name, first)?),
-        Format::Tar => Box::new(WebDataset::open(&name, files)?),
-        Format::Parquet => Box::new(ParquetDataset::open(&name, files)?),
+    let format = Format::of(first)?;
+    if spec.columns.is_some() && !matches!(format, Format::Table | Format::Folder) {
+        return Err(DataError::Option {
+            option: "columns",
+            problem: format!("{name} is no CSV or TSV file"),
+        });
+    }
+    let dataset: Box<dyn Dataset> = match format {
+        // As Hugging Face's `imagefolder` has it.
+        Format::Folder if first.path().join(TABLE_IN_FOLDER).is_file() => {
+            let table = first.path().join(TABLE_IN_FOLDER);
+            Box::new(TableDataset::open(&name, vec![table], spec.columns.as_ref())?)
+        }
+        Format::Folder => Box::new(ImageFolder::open(&name, first.path())?),
+        Format::Tar => Box::new(WebDataset::open_places(&name, files, spec.access.cache_dir.as_deref())?),
+        Format::Parquet => Box::new(ParquetDataset::open_places(&name, files)?),
+        Format::Table => {
+            let files = files.iter().map(|file| file.path().to_owned()).collect();
+            Box::new(TableDataset::open(&name, files, spec.columns.as_ref())?)
+        }
     };
     if dataset.len() == 0 {
         return Err(DataError::Empty { path: spec.path.clone() });
@@ -116,29 +174,43 @@ fn split_template(template: &str) -> Result<(String, String), DataError> {
 }
 
 /// What lies at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Folder,
     Tar,
     Parquet,
+    Table,
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, DataError> {
+    fn of(place: &Place) -> Result<Self, DataError> {
+        let path = place.path();
         if path.is_dir() {
             return Ok(Self::Folder);
         }
-        let mut head = Vec::new();
-        let file = std::fs::File::open(path).map_err(DataError::io(path))?;
-        file.take(512).read_to_end(&mut head).map_err(DataError::io(path))?;
-        let is_tar_name = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("tar"));
+        let head = head(place).map_err(DataError::io(path))?;
+        let named = |endings: &[&str]| {
+            path.extension()
+                .is_some_and(|suffix| endings.iter().any(|ending| suffix.eq_ignore_ascii_case(ending)))
+        };
         let got = match head.as_slice() {
             [b'P', b'A', b'R', b'1', ..] => return Ok(Self::Parquet),
-            [0x1f, 0x8b, ..] => "a gzip file, which cannot be read in any order: unpack it to .tar",
-            head if is_tar_name || head.get(257..262) == Some(b"ustar") => return Ok(Self::Tar),
+            [0x1f, 0x8b, ..] => "a gzip file, which cannot be read in any order: unpack it",
+            head if named(&["tar"]) || head.get(257..262) == Some(b"ustar") => return Ok(Self::Tar),
+            _ if named(&["csv", "tsv"]) && place.is_remote() => {
+                "a table in a store: of what lies there, tar and Parquet files can be read"
+            }
+            _ if named(&["csv", "tsv"]) => return Ok(Self::Table),
             _ => "something else",
         };
         Err(DataError::UnknownFormat { path: path.to_owned(), got })
     }
+}
+
+/// The first bytes of a file.
+fn head(place: &Place) -> std::io::Result<Vec<u8>> {
+    let length = place.len()?.min(512);
+    Ok(place.read(&[0..length])?.pop().unwrap_or_default())
 }
 
 /// Checks a number asked of a data set.
@@ -165,6 +237,10 @@ impl Dataset for Adapted {
 
     fn name(&self) -> &str {
         self.dataset.name()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.dataset.is_remote()
     }
 
     fn get(&self, index: usize) -> Result<Sample, DataError> {

@@ -4,7 +4,6 @@
 //! random order; a tar file serves better then.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +15,8 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::Value;
 
+use super::chunks::Chunks;
+use super::place::Place;
 use super::{DataError, Dataset, Sample, check_index};
 
 /// Decoded row groups are held up to about so many bytes.
@@ -37,7 +38,7 @@ pub struct ParquetDataset {
 
 /// A file.
 struct Source {
-    path: PathBuf,
+    place: Arc<Place>,
     metadata: ParquetMetaData,
     /// The schema, reduced to the columns that are read.
     columns: Type,
@@ -66,11 +67,15 @@ struct Held {
 impl ParquetDataset {
     /// Reads the footers of these files.
     pub fn open(name: &str, paths: Vec<PathBuf>) -> Result<Self, DataError> {
+        Self::open_places(name, paths.into_iter().map(Place::Local).collect())
+    }
+
+    pub(super) fn open_places(name: &str, places: Vec<Place>) -> Result<Self, DataError> {
         let mut files = Vec::new();
         let mut groups = Vec::new();
         let mut len = 0;
-        for path in paths {
-            let source = Source::open(path)?;
+        for place in places {
+            let source = Source::open(place)?;
             let mut first_in_file = 0;
             for (index, group) in source.metadata.row_groups().iter().enumerate() {
                 let rows = usize::try_from(group.num_rows())
@@ -112,6 +117,10 @@ impl Dataset for ParquetDataset {
         &self.name
     }
 
+    fn is_remote(&self) -> bool {
+        self.files.iter().any(|file| file.place.is_remote())
+    }
+
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         check_index(self, index)?;
         let number = self.groups.partition_point(|group| group.first <= index) - 1;
@@ -150,10 +159,11 @@ fn size(samples: &[Sample]) -> usize {
 }
 
 impl Source {
-    fn open(path: PathBuf) -> Result<Self, DataError> {
-        let error = |problem: String| DataError::Parquet { path: path.clone(), problem };
-        let file = File::open(&path).map_err(DataError::io(&path))?;
-        let reader = SerializedFileReader::new(file).map_err(|problem| error(problem.to_string()))?;
+    fn open(place: Place) -> Result<Self, DataError> {
+        let place = Arc::new(place);
+        let error = |problem: String| DataError::Parquet { path: place.path().to_owned(), problem };
+        let chunks = Chunks::of(place.clone()).map_err(DataError::io(place.path()))?;
+        let reader = SerializedFileReader::new(chunks).map_err(|problem| error(problem.to_string()))?;
         let metadata = reader.metadata().file_metadata();
         let schema = metadata.schema();
         let known = |name: &str| {
@@ -180,22 +190,22 @@ impl Source {
                 names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
             })
             .unwrap_or_default();
-        Ok(Self { metadata: reader.metadata().clone(), path, columns, class_names })
+        Ok(Self { metadata: reader.metadata().clone(), place, columns, class_names })
     }
 
     fn error(&self, problem: String) -> DataError {
-        DataError::Parquet { path: self.path.clone(), problem }
+        DataError::Parquet { path: self.place.path().to_owned(), problem }
     }
 
     fn read(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
         let wrap = |problem: parquet::errors::ParquetError| {
             self.error(format!("row group {}: {problem}", group.index))
         };
-        // Opened anew: the readers of one `File` share its position, which threads would take from each other.
-        let file = Arc::new(File::open(&self.path).map_err(DataError::io(&self.path))?);
+        let chunks = Chunks::of(self.place.clone()).map_err(DataError::io(self.place.path()))?;
         let properties = Arc::new(ReaderProperties::builder().build());
         let metadata = self.metadata.row_group(group.index);
-        let reader = SerializedRowGroupReader::new(file, metadata, None, properties).map_err(wrap)?;
+        let reader =
+            SerializedRowGroupReader::new(Arc::new(chunks), metadata, None, properties).map_err(wrap)?;
         let rows = reader.get_row_iter(Some(self.columns.clone())).map_err(wrap)?;
         rows.enumerate()
             .map(|(number, row)| self.sample(group.first_in_file + number, row.map_err(wrap)?))
@@ -218,7 +228,7 @@ impl Source {
             }
         }
         if sample.key.is_empty() {
-            let file = self.path.file_stem().unwrap_or_default().to_string_lossy();
+            let file = self.place.path().file_stem().unwrap_or_default().to_string_lossy();
             sample.key = format!("{file}:{number}");
         }
         if sample.class_name.is_none() {
@@ -275,6 +285,8 @@ fn integer(field: &Field) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::metadata::KeyValue;
     use parquet::file::properties::WriterProperties;

@@ -31,6 +31,16 @@ pub(super) fn expand(pattern: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
+/// The addresses that a pattern stands for: braces in the order written. A store is not asked what else it holds.
+pub(super) fn expand_url(pattern: &Path) -> Result<Vec<String>, DataError> {
+    let error = |problem| DataError::Pattern { pattern: pattern.display().to_string(), problem };
+    let text = pattern.to_str().ok_or_else(|| error("not UTF-8"))?;
+    if text.contains(['*', '?']) {
+        return Err(error("a store takes no * or ?: write {0000..0003} for several files"));
+    }
+    braces(text).map_err(error)
+}
+
 /// Files whose name matches the last part of the path, sorted.
 fn matching_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let error = |problem| DataError::Pattern { pattern: path.display().to_string(), problem };
@@ -158,5 +168,7 @@ mod tests {
         assert_eq!(expand(&folder.path().join("odd{1}.tar")).unwrap().len(), 1);
         assert!(matches!(expand(&folder.path().join("*.parquet")), Err(DataError::NoMatch(_))));
         assert!(matches!(expand(Path::new("/*/x*.tar")), Err(DataError::Pattern { .. })));
+        assert_eq!(expand_url(Path::new("s3://b/{1..2}.tar")).unwrap(), ["s3://b/1.tar", "s3://b/2.tar"]);
+        assert!(matches!(expand_url(Path::new("s3://b/*.tar")), Err(DataError::Pattern { .. })));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! One scan over the headers notes where each member lies; samples are then read from there. Nothing is unpacked.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::metadata::Metadata;
+use serde::{Deserialize, Serialize};
+
+use super::metadata::{self, Metadata};
+use super::place::Place;
 use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
 
 /// Bytes of a block of a tar file.
@@ -15,13 +17,17 @@ const BLOCK: u64 = 512;
 /// Samples of one or several tar files, in the order of the files and their members.
 pub struct WebDataset {
     name: String,
-    shards: Vec<PathBuf>,
-    samples: Vec<Entry>,
+    shards: Vec<Place>,
+    /// The samples of each shard.
+    entries: Vec<Vec<Entry>>,
+    /// Number of the first sample of each shard.
+    firsts: Vec<usize>,
+    len: usize,
 }
 
 /// Where a sample lies.
-struct Entry {
-    shard: usize,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Entry {
     key: String,
     image: Member,
     text: Option<Member>,
@@ -29,10 +35,17 @@ struct Entry {
 }
 
 /// Where the bytes of a member lie, and the suffix of its name.
+#[derive(Serialize, Deserialize)]
 struct Member {
     suffix: String,
     offset: u64,
     size: u64,
+}
+
+impl Member {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.size)
+    }
 }
 
 /// The members of one key, as far as they have been seen.
@@ -46,67 +59,91 @@ struct Group {
 impl WebDataset {
     /// Scans the headers of these files.
     pub fn open(name: &str, shards: Vec<PathBuf>) -> Result<Self, DataError> {
-        let mut samples = Vec::new();
-        for (index, shard) in shards.iter().enumerate() {
-            scan(index, shard, &mut samples)?;
-        }
-        Ok(Self { name: name.to_owned(), shards, samples })
+        Self::open_places(name, shards.into_iter().map(Place::Local).collect(), None)
     }
 
-    fn read(&self, entry: &Entry, member: &Member, file: &mut File) -> Result<Vec<u8>, DataError> {
-        let mut bytes = vec![0; member.size as usize];
-        file.seek(SeekFrom::Start(member.offset))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| self.error(entry, member, format!("cannot be read: {error}")))?;
-        Ok(bytes)
-    }
-
-    fn error(&self, entry: &Entry, member: &Member, problem: impl ToString) -> DataError {
-        DataError::Member {
-            shard: self.shards[entry.shard].clone(),
-            member: format!("{}.{}", entry.key, member.suffix),
-            problem: problem.to_string(),
+    /// The same for objects of a store, whose indices are kept in a directory.
+    pub(super) fn open_places(
+        name: &str,
+        shards: Vec<Place>,
+        cache_dir: Option<&Path>,
+    ) -> Result<Self, DataError> {
+        let entries = scan_all(&shards, cache_dir)?;
+        let (mut firsts, mut len) = (Vec::new(), 0);
+        for entries in &entries {
+            firsts.push(len);
+            len += entries.len();
         }
+        Ok(Self { name: name.to_owned(), shards, entries, firsts, len })
     }
+}
+
+/// The samples of each shard.
+#[cfg_attr(not(feature = "remote"), expect(unused_variables, reason = "local files are indexed in no time"))]
+fn scan_all(shards: &[Place], cache_dir: Option<&Path>) -> Result<Vec<Vec<Entry>>, DataError> {
+    #[cfg(feature = "remote")]
+    if shards.iter().any(Place::is_remote) {
+        return super::remote::index(shards, cache_dir, scan);
+    }
+    shards.iter().map(scan).collect()
 }
 
 impl Dataset for WebDataset {
     fn len(&self) -> usize {
-        self.samples.len()
+        self.len
     }
 
     fn name(&self) -> &str {
         &self.name
     }
 
+    fn is_remote(&self) -> bool {
+        self.shards.iter().any(Place::is_remote)
+    }
+
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         check_index(self, index)?;
-        let entry = &self.samples[index];
-        let shard = &self.shards[entry.shard];
-        // Opened anew each time: there may be more shards than a process may hold open.
-        let mut file = File::open(shard).map_err(DataError::io(shard))?;
-        let image = self.read(entry, &entry.image, &mut file)?;
-        let mut metadata = Metadata::default();
-        if let Some(member) = &entry.json {
-            let bytes = self.read(entry, member, &mut file)?;
-            metadata = serde_json::from_slice(&bytes).map_err(|error| self.error(entry, member, error))?;
-        }
-        let mut texts = metadata.take_texts();
-        if let (Some(member), true) = (&entry.text, texts.is_empty()) {
-            let bytes = self.read(entry, member, &mut file)?;
-            let text = String::from_utf8(bytes).map_err(|error| self.error(entry, member, error))?;
-            texts.extend(Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
-        }
-        let class_name = metadata.take_class_name();
-        Ok(Sample { key: entry.key.clone(), image, texts, class_name, label: metadata.label })
+        let number = self.firsts.partition_point(|first| *first <= index) - 1;
+        self.entries[number][index - self.firsts[number]].read(&self.shards[number])
     }
 }
 
-/// Appends the samples of one tar file.
-fn scan(index: usize, shard: &Path, samples: &mut Vec<Entry>) -> Result<(), DataError> {
-    let file = File::open(shard).map_err(DataError::io(shard))?;
-    let length = file.metadata().map_err(DataError::io(shard))?.len();
-    let mut archive = tar::Archive::new(file);
+impl Entry {
+    /// Reads the members, all at once.
+    fn read(&self, shard: &Place) -> Result<Sample, DataError> {
+        let fail = |member: &Member, problem: String| DataError::Member {
+            shard: shard.path().to_owned(),
+            member: format!("{}.{}", self.key, member.suffix),
+            problem,
+        };
+        let members: Vec<&Member> =
+            [Some(&self.image), self.json.as_ref(), self.text.as_ref()].into_iter().flatten().collect();
+        let ranges: Vec<Range<u64>> = members.iter().map(|member| member.range()).collect();
+        let bytes =
+            shard.read(&ranges).map_err(|error| fail(&self.image, format!("cannot be read: {error}")))?;
+        let mut bytes = bytes.into_iter();
+        let image = bytes.next().unwrap_or_default();
+        let mut metadata = Metadata::default();
+        if let Some(member) = &self.json {
+            let json = bytes.next().unwrap_or_default();
+            metadata = serde_json::from_slice(&json).map_err(|error| fail(member, error.to_string()))?;
+        }
+        let mut texts = metadata.take_texts();
+        if let (Some(member), true) = (&self.text, texts.is_empty()) {
+            let text = metadata::text(bytes.next().unwrap_or_default());
+            texts.extend(text.map_err(|error| fail(member, error.to_string()))?);
+        }
+        let class_name = metadata.take_class_name();
+        Ok(Sample { key: self.key.clone(), image, texts, class_name, label: metadata.label })
+    }
+}
+
+/// The samples of one tar file.
+fn scan(place: &Place) -> Result<Vec<Entry>, DataError> {
+    let shard = place.path();
+    let length = place.len().map_err(DataError::io(shard))?;
+    let mut samples = Vec::new();
+    let mut archive = tar::Archive::new(place.open().map_err(DataError::io(shard))?);
     let mut group: Option<Group> = None;
     let mut last = String::from("(none)");
     let mut end = 0;
@@ -131,7 +168,7 @@ fn scan(index: usize, shard: &Path, samples: &mut Vec<Entry>) -> Result<(), Data
         {
             if group.as_ref().is_none_or(|group| group.key != key) {
                 if let Some(done) = group.take() {
-                    samples.extend(done.finish(index, shard)?);
+                    samples.extend(done.finish(shard)?);
                 }
                 group = Some(Group { key: key.to_owned(), image: None, text: None, json: None });
             }
@@ -146,9 +183,9 @@ fn scan(index: usize, shard: &Path, samples: &mut Vec<Entry>) -> Result<(), Data
         return Err(error(&last, "no end mark follows: the file was cut short".into()));
     }
     if let Some(done) = group {
-        samples.extend(done.finish(index, shard)?);
+        samples.extend(done.finish(shard)?);
     }
-    Ok(())
+    Ok(samples)
 }
 
 /// The key and the suffix of a member: the file name is split at its first dot.
@@ -171,10 +208,10 @@ impl Group {
     }
 
     /// The sample, if the key had any member of use.
-    fn finish(self, index: usize, shard: &Path) -> Result<Option<Entry>, DataError> {
+    fn finish(self, shard: &Path) -> Result<Option<Entry>, DataError> {
         let Self { key, image, text, json } = self;
         match image {
-            Some(image) => Ok(Some(Entry { shard: index, key, image, text, json })),
+            Some(image) => Ok(Some(Entry { key, image, text, json })),
             None if text.is_none() && json.is_none() => Ok(None),
             None => Err(DataError::Member {
                 shard: shard.to_owned(),

@@ -12,7 +12,7 @@ mod picture;
 mod resize;
 mod transform;
 
-pub use decode::{MAX_PIXELS, decode_rgb};
+pub use decode::{MAX_PIXELS, decode_rgb, dimensions};
 pub use error::{Format, ImageError};
 pub use normalizer::Normalizer;
 pub use orientation::Orientation;
@@ -20,6 +20,9 @@ pub use picture::{Mode, Picture};
 pub use resize::{Interpolation, resize, resize_area};
 pub(crate) use transform::shortest_edge_to;
 pub use transform::{Middle, OPENAI_MEAN, OPENAI_STD, Resize, Size, ToRgb, Transform};
+
+/// Images longer than this times their shorter side are not learnt from: their square would be a blur or a sliver.
+pub(crate) const MAX_ASPECT: usize = 100;
 
 /// An 8-bit RGB image, row-major, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub(super) struct Source {
     /// Number of its first sample in the mixture.
     pub(super) first: usize,
     /// Its samples in an epoch.
-    per_epoch: usize,
+    pub(super) per_epoch: usize,
 }
 
 impl Mixture {
@@ -43,6 +43,11 @@ impl Mixture {
             return fail("datasets", format!("at most {} samples, got {samples}", u32::MAX));
         }
         Ok(Self { sources, samples_per_epoch })
+    }
+
+    /// The data sets in order.
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// The data set of a sample, which must exist.

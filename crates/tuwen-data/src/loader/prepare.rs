@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
 use crate::dataset::{DataError, Sample};
-use crate::image::{Interpolation, Normalizer, RgbImage, decode_rgb, resize, shortest_edge_to};
+use crate::image::{Interpolation, MAX_ASPECT, Normalizer, RgbImage, decode_rgb, resize, shortest_edge_to};
+use crate::parallel;
 use crate::rng::Rng;
 
 /// So many samples in a row that cannot be used mean that a data set is no good.
 const MAX_BROKEN_IN_A_ROW: usize = 1000;
 
-/// Images longer than this times their shorter side are not used: their square would be a blur or a sliver.
-const MAX_ASPECT: usize = 100;
+/// Samples that are fetched ahead at once over a network, and by how many requests.
+const FETCHED: usize = 64;
+const REQUESTS: usize = 16;
 
 /// What the random numbers of a sample are for.
 const FOR_IMAGE: u64 = 0;
@@ -48,6 +50,9 @@ struct Decoded {
     class_name: Option<String>,
     image: RgbImage,
 }
+
+/// What was fetched for a batch, or why it could not be.
+type Fetched = HashMap<usize, Result<Sample, String>>;
 
 /// Locks; what a thread leaves behind when it panics is still whole, since each change here is a single step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,8 +134,12 @@ impl Shared {
             index,
         };
         let outputs = batch.pixel_values.chunks_exact_mut(3 * options.image_size * options.image_size);
+        let mut fetched = Fetched::new();
         for (place, (&wanted, output)) in chosen.iter().zip(outputs).enumerate() {
-            let (sample, decoded) = self.load_usable(wanted as usize)?;
+            if place.is_multiple_of(FETCHED) {
+                fetched = self.fetch(&chosen[place..chosen.len().min(place + FETCHED)]);
+            }
+            let (sample, decoded) = self.load_usable(wanted as usize, &mut fetched)?;
             let random = |purpose| Rng::new(&[options.seed, epoch, (start + place) as u64, purpose]);
             options.augment.image(
                 &decoded.image,
@@ -151,14 +160,14 @@ impl Shared {
 
     /// The sample, or the next one of its data set that can be used. The next one in the order of the epoch would
     /// often stand in the same batch, where the same pair twice misleads a contrastive loss.
-    fn load_usable(&self, wanted: usize) -> Result<(usize, Arc<Decoded>), DataError> {
+    fn load_usable(&self, wanted: usize, fetched: &mut Fetched) -> Result<(usize, Arc<Decoded>), DataError> {
         let source = self.mixture.source_of(wanted);
         let len = source.dataset.len();
         let most = len.min(MAX_BROKEN_IN_A_ROW);
         let mut first_reason = None;
         for step in 0..most {
             let sample = source.first + (wanted - source.first + step) % len;
-            match self.load(source, sample) {
+            match self.load(source, sample, fetched.remove(&sample)) {
                 Ok(decoded) => return Ok((sample, decoded)),
                 Err(reason) => {
                     first_reason.get_or_insert(reason);
@@ -169,16 +178,34 @@ impl Shared {
         Err(DataError::AllBroken { name, count: most, reason: first_reason.unwrap_or_default() })
     }
 
-    /// Reads and decodes a sample unless it is at hand or known to be broken.
-    fn load(&self, source: &Source, sample: usize) -> Result<Arc<Decoded>, String> {
+    /// Reads those of these samples that lie behind a network and are not at hand, several at once.
+    fn fetch(&self, samples: &[u32]) -> Fetched {
+        let is_wanted = |sample: &usize| {
+            self.mixture.source_of(*sample).dataset.is_remote()
+                && !lock(&self.cache).images.contains_key(sample)
+                && !lock(&self.failures).contains_key(sample)
+        };
+        let wanted: Vec<usize> = samples.iter().map(|&sample| sample as usize).filter(is_wanted).collect();
+        let numbered = |&sample: &usize| (sample, read(self.mixture.source_of(sample), sample));
+        parallel::map(&wanted, REQUESTS, numbered).into_iter().collect()
+    }
+
+    /// Reads, unless it was fetched, and decodes a sample, unless it is at hand or known to be broken.
+    fn load(
+        &self,
+        source: &Source,
+        sample: usize,
+        fetched: Option<Result<Sample, String>>,
+    ) -> Result<Arc<Decoded>, String> {
         if let Some(decoded) = lock(&self.cache).images.get(&sample) {
             return Ok(decoded.clone());
         }
         if let Some(reason) = lock(&self.failures).get(&sample) {
             return Err(reason.clone());
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.decode(source, sample - source.first)))
-            .unwrap_or_else(|_| Err("the decoder panicked: this is a bug".into()))
+        let decoded = fetched
+            .unwrap_or_else(|| read(source, sample))
+            .and_then(|sample| caught(|| self.decode(sample)))
             .inspect_err(|reason| {
                 lock(&self.failures).insert(sample, reason.clone());
             })?;
@@ -187,8 +214,7 @@ impl Shared {
         Ok(decoded)
     }
 
-    fn decode(&self, source: &Source, index: usize) -> Result<Decoded, String> {
-        let sample = source.dataset.get(index).map_err(|error| error.to_string())?;
+    fn decode(&self, sample: Sample) -> Result<Decoded, String> {
         let fail = |problem: &dyn std::fmt::Display| Err(format!("{}: {problem}", sample.key));
         if self.options.require_text && sample.texts.is_empty() {
             return fail(&"has no text, nor a class name with a caption template");
@@ -210,6 +236,16 @@ impl Shared {
         let Sample { key, texts, label, class_name, .. } = sample;
         Ok(Decoded { key, texts, label, class_name, image })
     }
+}
+
+/// Reads a sample by its number in the mixture.
+fn read(source: &Source, sample: usize) -> Result<Sample, String> {
+    caught(|| source.dataset.get(sample - source.first).map_err(|error| error.to_string()))
+}
+
+/// What is done, or that it panicked.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder panicked: this is a bug".into()))
 }
 
 impl Cache {

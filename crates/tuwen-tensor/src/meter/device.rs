@@ -234,6 +234,10 @@ impl Device for Meter {
         (made(logits.len() / cols.max(1), &[logits]), made(logits.len(), &[logits]))
     }
 
+    fn binary_cross_entropy(&self, logits: &Buffer, targets: Targets<'_>, cols: usize) -> (Buffer, Buffer) {
+        self.cross_entropy(logits, targets, cols)
+    }
+
     fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer {
         made(ids.len() * cols, &[table])
     }
@@ -270,6 +274,8 @@ impl Device for Meter {
     }
 
     fn add_assign(&self, _y: &mut Buffer, _x: &Buffer) {}
+
+    fn lerp(&self, _y: &mut Buffer, _x: &Buffer, _weight: f32) {}
 
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer {
         made(a.len(), &[a, b])

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_data::augment::Augment;
-use tuwen_data::dataset::DatasetSpec;
+use tuwen_data::dataset::{Access, DatasetSpec, is_remote};
 use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
@@ -64,6 +64,9 @@ pub struct Recipe {
     /// How models are written.
     #[serde(default)]
     pub export: Export,
+    /// How stores are reached; set by the program, not by the file.
+    #[serde(skip)]
+    pub access: Access,
     /// The directory of the recipe file.
     #[serde(skip)]
     base: PathBuf,
@@ -115,9 +118,14 @@ impl Recipe {
         }
     }
 
-    /// A path of the recipe, relative to its file.
+    /// A path of the recipe, relative to its file; the address of something in a store as it is.
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+        if is_remote(path) { path.to_owned() } else { self.base.join(path) }
+    }
+
+    /// A data set of the recipe, ready to be opened.
+    pub(crate) fn dataset(&self, spec: &DatasetSpec) -> DatasetSpec {
+        DatasetSpec { path: self.resolve(&spec.path), access: self.access.clone(), ..spec.clone() }
     }
 
     /// The output directory.

@@ -29,6 +29,19 @@ pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, ImageError> {
     Picture::decode(bytes).map(Picture::into_rgb)
 }
 
+/// Width and height of an image file in pixels, by its header.
+///
+/// # Errors
+/// See [`Picture::decode`]; what is broken behind the header is not seen.
+pub fn dimensions(bytes: &[u8]) -> Result<(u64, u64), ImageError> {
+    // Where no pixel is allowed, every decoder stops once it knows how many there are.
+    match Picture::decode_within(bytes, 0) {
+        Err(ImageError::TooLarge { width, height, .. }) => Ok((width, height)),
+        Err(error) => Err(error),
+        Ok(picture) => Ok((picture.width() as u64, picture.height() as u64)),
+    }
+}
+
 impl Picture {
     /// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF file; of several frames the first. The content says what it is.
     ///
