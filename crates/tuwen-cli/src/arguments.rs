@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, embed, eval, man, r#match, params, train, verify};
+use crate::commands::{
+    classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -32,6 +34,9 @@ pub struct Global {
     /// Where downloaded models lie [default: the cache of the Hugging Face hub]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Fetch the model from the Hugging Face hub where the cache does not hold it
+    #[arg(long, global = true)]
+    pub download: bool,
     /// Print one JSON object a line
     #[arg(long, global = true)]
     pub json: bool,
@@ -60,6 +65,10 @@ pub enum Verb {
     Match(r#match::Match),
     /// Count the parameters of a checkpoint or a published architecture
     Params(params::Params),
+    /// Fetch a model from the Hugging Face hub
+    Pull(pull::Pull),
+    /// Write a model in the layout of another program
+    Convert(convert::Convert),
     /// Train a model by a recipe
     Train(train::Train),
     /// Measure a model: zero-shot classification, retrieval, a linear probe

@@ -14,6 +14,9 @@ use crate::failure::Failure;
 /// Time between two lines of progress where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Bytes in a unit of progress where bytes are moved.
+pub const MEGABYTE: u64 = 1_000_000;
+
 /// The two output streams, which a progress bar shares with the lines that are written.
 pub struct Console {
     /// Whether results are JSON objects.

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, embed, eval, man, r#match, params};
+use commands::{classify, completions, convert, embed, eval, man, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -48,6 +48,8 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Classify(verb) => classify::run(verb, global, console),
         Verb::Match(verb) => r#match::run(verb, global, console),
         Verb::Params(verb) => params::run(verb, global, console),
+        Verb::Pull(verb) => pull::run(verb, global, console),
+        Verb::Convert(verb) => convert::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
         Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::{json_lines, run, stderr, workplace, write_picture};
 
@@ -156,4 +157,175 @@ fn a_model_that_does_not_load_is_status_3() {
     }
     // Without a tokenizer images are still read.
     assert_eq!(json_lines(place.path(), &["embed", "red.png", "--model", "mute"], 0).len(), 1);
+}
+
+/// Writes the files of a model into a directory of its own.
+fn directory(place: &Path, name: &str, files: &[(&str, &[u8])]) {
+    fs::create_dir(place.join(name)).expect("created");
+    for (file, content) in files {
+        fs::write(place.join(name).join(file), content).expect("written");
+    }
+}
+
+#[test]
+fn weights_of_another_width_are_named_in_the_first_line() {
+    let place = workplace();
+    let read = |name: &str| fs::read(place.path().join("model").join(name)).expect("read");
+    let config = String::from_utf8(read("config.json")).expect("text");
+    for (name, from, to, expected) in [
+        (
+            "wide",
+            "\"hidden_size\":24",
+            "\"hidden_size\":48",
+            "vision hidden_size is 48 in config.json, the weights have 24",
+        ),
+        (
+            "text",
+            "\"hidden_size\":16",
+            "\"hidden_size\":8",
+            "text hidden_size is 8 in config.json, the weights have 16",
+        ),
+        (
+            "deep",
+            "\"num_hidden_layers\":2",
+            "\"num_hidden_layers\":1",
+            "num_hidden_layers is 1 in config.json, the weights have 2",
+        ),
+        (
+            "fine",
+            "\"patch_size\":8",
+            "\"patch_size\":4",
+            "vision patch_size is 4 in config.json, the weights have 8",
+        ),
+        (
+            "large",
+            "\"image_size\":16",
+            "\"image_size\":24",
+            "vision image_size is 24 in config.json, the weights have 16",
+        ),
+        (
+            "joint",
+            "\"projection_dim\":12",
+            "\"projection_dim\":6",
+            "projection_dim is 6 in config.json, the weights have 12",
+        ),
+    ] {
+        assert!(config.contains(from), "{config}");
+        let config = config.replace(from, to);
+        directory(
+            place.path(),
+            name,
+            &[("model.safetensors", &read("model.safetensors")), ("config.json", config.as_bytes())],
+        );
+        let output = run(place.path(), &["embed", "red.png", "--model", name]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        let first = said.lines().next().unwrap_or_default();
+        assert!(
+            first.starts_with(&format!("error: {name}/model.safetensors: ")) && first.ends_with(expected),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn of_files_of_several_programs_those_that_fit_are_used() {
+    let place = workplace();
+    let convert = |destination: &str, to: &str| {
+        let output = run(place.path(), &["convert", "model", destination, "--to", to]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    convert("open_clip", "open_clip");
+    let read = |name: &str| fs::read(place.path().join(name)).expect("read");
+    let tokenizer = read("model/tokenizer.json");
+    let embed = |model: &str, status| {
+        let output = run(place.path(), &["embed", "red.png", "--text", "a cat", "--json", "--model", model]);
+        assert_eq!(output.status.code(), Some(status), "{model}: {}", stderr(&output));
+        (String::from_utf8_lossy(&output.stdout).into_owned(), stderr(&output))
+    };
+    let expected = embed("model", 0).0;
+    let (hf, hf_config) = (read("model/model.safetensors"), read("model/config.json"));
+    let (oc, oc_config) =
+        (read("open_clip/open_clip_model.safetensors"), read("open_clip/open_clip_config.json"));
+    let other = String::from_utf8(hf_config.clone())
+        .expect("text")
+        .replace("\"projection_dim\":12", "\"projection_dim\":6");
+    let gelu = String::from_utf8(oc_config.clone())
+        .expect("text")
+        .replace("\"quick_gelu\": true", "\"quick_gelu\": false");
+    let foreign = br#"{"layers": 12, "architecture": "other"}"#;
+    // Weights and configurations of one model, whosever they are.
+    for (name, files) in [
+        (
+            "both",
+            &[
+                ("model.safetensors", &hf[..]),
+                ("config.json", &hf_config),
+                ("open_clip_model.safetensors", &oc),
+                ("open_clip_config.json", &oc_config),
+            ][..],
+        ),
+        ("crossed", &[("open_clip_model.safetensors", &oc), ("config.json", &hf_config)]),
+        ("across", &[("model.safetensors", &hf), ("open_clip_config.json", &oc_config)]),
+        (
+            "misnamed",
+            &[("model.safetensors", &oc), ("open_clip_config.json", &oc_config), ("config.json", foreign)],
+        ),
+        (
+            "second",
+            &[
+                ("open_clip_model.safetensors", &oc),
+                ("open_clip_config.json", other.as_bytes()),
+                ("config.json", &hf_config),
+            ],
+        ),
+        (
+            "aside",
+            &[
+                ("model.safetensors", &hf),
+                ("config.json", other.as_bytes()),
+                ("open_clip_model.safetensors", &oc),
+                ("open_clip_config.json", &oc_config),
+            ],
+        ),
+        (
+            "broken",
+            &[
+                ("model.safetensors", &hf),
+                ("config.json", &hf_config),
+                ("open_clip_pytorch_model.bin", b"version https://git-lfs"),
+            ],
+        ),
+    ] {
+        directory(place.path(), name, files);
+        fs::write(place.path().join(name).join("tokenizer.json"), &tokenizer).expect("written");
+        let (got, _) = embed(name, 0);
+        assert_eq!(got, expected, "{name}");
+    }
+    // Two models.
+    directory(
+        place.path(),
+        "two",
+        &[
+            ("model.safetensors", &hf),
+            ("config.json", &hf_config),
+            ("open_clip_model.safetensors", &oc),
+            ("open_clip_config.json", gelu.as_bytes()),
+        ],
+    );
+    let said = embed("two", 3).1;
+    let expected = "error: two: two models: model.safetensors with config.json and open_clip_model.safetensors with \
+        open_clip_config.json: vision hidden_act is quick_gelu and gelu\nhint: name the weight file to choose one\n";
+    assert_eq!(said, expected);
+    fs::write(place.path().join("two/tokenizer.json"), &tokenizer).expect("written");
+    let chosen = ["two/model.safetensors", "two/open_clip_model.safetensors"].map(|model| embed(model, 0).0);
+    assert!(chosen[0] == embed("model", 0).0 && chosen[1] != chosen[0]);
+    // Nothing fits.
+    directory(
+        place.path(),
+        "none",
+        &[("open_clip_model.safetensors", &oc), ("config.json", other.as_bytes())],
+    );
+    let said = embed("none", 3).1;
+    assert!(said.contains("projection_dim is 6 in config.json, the weights have 12"), "{said}");
 }

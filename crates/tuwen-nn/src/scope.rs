@@ -29,6 +29,7 @@ struct Root {
 
 enum Origin {
     Load(Arc<dyn TensorSource>),
+    Compare(Arc<dyn TensorSource>),
     Init { seed: u64 },
     Count,
 }
@@ -114,6 +115,12 @@ impl Scope {
         Self::root(Origin::Load(source), true)
     }
 
+    /// Reports as [`Scope::load`] does what does not fit, from names and shapes alone: the network takes no memory and
+    /// cannot run.
+    pub fn compare(source: Arc<dyn TensorSource>) -> Self {
+        Self::root(Origin::Compare(source), false)
+    }
+
     /// Draws every parameter; the seed and the names decide the values.
     pub fn init(seed: u64) -> Self {
         Self::root(Origin::Init { seed }, true)
@@ -180,7 +187,7 @@ impl Scope {
         let Found { parameters, mut report } = std::mem::take(&mut *found);
         let used: BTreeSet<&str> = parameters.iter().map(|entry| entry.name.as_str()).collect();
         for origin in [Some(&self.root.origin), self.root.lora.get().map(|(_, origin)| origin)] {
-            let Some(Origin::Load(source)) = origin else { continue };
+            let Some(Origin::Load(source) | Origin::Compare(source)) = origin else { continue };
             let unused = source.names().into_iter().filter(|name| !used.contains(name.as_str()));
             report.unused.extend(unused);
         }
@@ -203,7 +210,7 @@ impl Scope {
         let value = match origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
             Origin::Count => Tensor::shape_only_parameter(&name, shape),
-            Origin::Load(source) => self.read(source.as_ref(), &name, shape),
+            Origin::Load(source) | Origin::Compare(source) => self.read(source.as_ref(), &name, shape),
         };
         let param = Param::new(value, self.learns(&name, kind));
         self.found().parameters.entries.push(Entry { name, param: param.clone(), kind });
@@ -228,6 +235,9 @@ impl Scope {
         if info.shape != shape {
             let mismatch = Mismatch { name: name.to_owned(), expected: shape.to_vec(), got: info.shape };
             self.found().report.mismatched.push(mismatch);
+            return Tensor::shape_only(shape);
+        }
+        if let Origin::Compare(_) = self.root.origin {
             return Tensor::shape_only(shape);
         }
         match source.read(name) {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use tuwen::{Adapter, ModelFiles, Options, write_adapter};
 use tuwen_nn::{LoraConfig, Parameters, Scope};
+use tuwen_tensor::checkpoint::replace_directory;
 
-use crate::{Recipe, TrainError, directory};
+use crate::{Recipe, TrainError};
 
 /// Opens the model that a recipe starts from. Without `[lora]` its adapter, if it names one, is merged into it.
 pub(crate) fn open_base(recipe: &Recipe, from: &Path) -> Result<ModelFiles, TrainError> {
@@ -49,7 +50,7 @@ pub(crate) fn export(directory: &Path, parameters: &Parameters, recipe: &Recipe)
     let base = recipe.model.init_from.as_ref().map(|from| recipe.resolve(from)).unwrap_or_default();
     // The adapter may be read from anywhere.
     let base = std::fs::canonicalize(&base).unwrap_or(base);
-    directory::replace(directory, |directory| {
+    replace_directory(directory, |directory| {
         write_adapter(directory, &base.to_string_lossy(), parameters).map_err(fault)
     })
 }

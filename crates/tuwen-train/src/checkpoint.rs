@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_nn::{Entry, Kind, Parameters};
 use tuwen_tensor::Tensor;
-use tuwen_tensor::checkpoint::{RawTensor, TensorSource, open, write_atomically, write_safetensors};
+use tuwen_tensor::checkpoint::{
+    RawTensor, TensorSource, open, replace_directory, write_atomically, write_safetensors,
+};
 
 use crate::optimizer::assign;
 use crate::recipe::differences;
-use crate::{Average, Optimizer, TrainError, directory, frozen};
+use crate::{Average, Optimizer, TrainError, frozen};
 
 /// How many checkpoints stay.
 const KEPT: usize = 2;
@@ -117,7 +119,7 @@ impl Checkpoints {
             return Ok(target);
         }
         self.remove_rubble()?;
-        directory::replace(&target, |building| {
+        replace_directory(&target, |building| {
             let changing = parameters.iter().filter(|entry| changes(entry));
             let weights = changing.map(|entry| (entry.name.clone(), entry.param.value()));
             write_tensors(&building.join(WEIGHTS), weights)?;
@@ -128,7 +130,7 @@ impl Checkpoints {
             let path = building.join(STATE);
             let text =
                 serde_json::to_vec_pretty(state).map_err(|error| TrainError::io(&path)(error.into()))?;
-            Ok(write_atomically(&path, |out| out.write_all(&text))?)
+            Ok::<_, TrainError>(write_atomically(&path, |out| out.write_all(&text))?)
         })?;
         let old = self.list()?;
         for path in old.iter().take(old.len().saturating_sub(KEPT)) {

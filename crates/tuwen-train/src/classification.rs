@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tuwen::export::Export;
 use tuwen::{Embeddings, ImageFeatures, LinearClassifier};
 use tuwen_eval::{Classes, metrics};
 use tuwen_models::clip::{Clip, ClipConfig, VisionConfig};
@@ -84,6 +85,12 @@ impl Classification {
             entry.param.assign(&Tensor::new(&scaled, &[vectors.len(), vectors.dim()]));
         }
         Ok(())
+    }
+
+    /// The model with its head; what the layout cannot hold is known before the first step.
+    pub(crate) fn prepare_export(&self, dtype: ExportType) -> Result<Export<'_>, TrainError> {
+        let export = export::prepare(&self.config, self.clip.parameters(), &self.preparation, dtype)?;
+        Ok(export.with_classifier(self.classifier()))
     }
 
     fn towers(&self) -> Towers<'_> {
@@ -181,11 +188,6 @@ impl Objective for Classification {
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        let classifier = self.classifier();
-        crate::directory::replace(directory, |directory| {
-            export::fill(directory, &self.config, self.clip.parameters(), &self.preparation, dtype)?;
-            let written = classifier.write(&directory.join(LinearClassifier::FILE));
-            written.map_err(|error| TrainError::Model(error.to_string()))
-        })
+        Ok(self.prepare_export(dtype)?.write_directory(directory, &mut |_| {})?)
     }
 }

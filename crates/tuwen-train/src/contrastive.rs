@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tuwen::ImageFeatures;
+use tuwen::export::Export;
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
 use tuwen_nn::{ContrastiveLoss, Meanings, Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
@@ -90,6 +91,11 @@ impl Contrastive {
     fn text(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
         ops::l2_normalize(&self.clip.text_features_by_length(tokens, pass))
     }
+
+    /// The model in the layout that most programs load; what that cannot hold is known before the first step.
+    pub(crate) fn prepare_export(&self, dtype: ExportType) -> Result<Export<'_>, TrainError> {
+        export::prepare(&self.config, self.clip.parameters(), &self.preparation, dtype)
+    }
 }
 
 impl Objective for Contrastive {
@@ -146,6 +152,6 @@ impl Objective for Contrastive {
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        export::clip(directory, &self.config, self.clip.parameters(), &self.preparation, dtype)
+        Ok(self.prepare_export(dtype)?.write_directory(directory, &mut |_| {})?)
     }
 }

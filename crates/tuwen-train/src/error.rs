@@ -136,6 +136,17 @@ pub(crate) fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
+/// A model that cannot be opened or written.
+impl From<tuwen::Error> for TrainError {
+    fn from(error: tuwen::Error) -> Self {
+        match error {
+            tuwen::Error::Checkpoint(error) => Self::Checkpoint(error),
+            tuwen::Error::Tokenizer(error) => Self::Tokenizer(error),
+            other => Self::Model(other.to_string()),
+        }
+    }
+}
+
 impl TrainError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }

@@ -6,7 +6,6 @@ pub mod checkpoint;
 mod classification;
 mod contrastive;
 mod data;
-mod directory;
 mod error;
 mod evaluation;
 mod export;

@@ -15,7 +15,7 @@ use tuwen_models::clip::{
 use tuwen_models::{ResNetConfig, VitConfig};
 use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
-use tuwen_tensor::checkpoint::{Overlay, RawTensor};
+use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 
 use crate::classification::Classification;
 use crate::contrastive::Contrastive;
@@ -43,6 +43,9 @@ pub fn contrastive(
     allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
+    if !recipe.export.adapter {
+        objective.prepare_export(recipe.export.dtype)?;
+    }
     Trainer::new(recipe, objective, data, start)
 }
 
@@ -64,6 +67,7 @@ pub fn classification(
     let data = ClassificationData::new(&recipe, sources, preparation.clone(), classes.clone())?;
     let clip = Clip::new(&config, scope)?;
     let objective = Classification::new(clip, config, preparation, classes, settings)?;
+    objective.prepare_export(recipe.export.dtype)?;
     Trainer::new(recipe, objective, data, start)
 }
 
@@ -135,7 +139,7 @@ fn tokenizer(
         return Ok(ClipTokenizer::from_directory(&learnt, Flavour::OpenAi)?);
     }
     let tokenizer = ClipTokenizer::train(sources.captions(), size)?;
-    crate::directory::replace(&learnt, |directory| Ok(tokenizer.save(directory)?))?;
+    replace_directory(&learnt, |directory| Ok::<_, TrainError>(tokenizer.save(directory)?))?;
     Ok(tokenizer)
 }
 

@@ -214,8 +214,8 @@ fn a_wish_to_stop_saves_first() {
 fn two_checkpoints_stay_and_rubble_is_ignored() {
     let directory = tempfile::tempdir().expect("a directory");
     let checkpoints = directory.path().join("out/checkpoints");
-    std::fs::create_dir_all(checkpoints.join(".building")).expect("rubble");
-    std::fs::write(checkpoints.join(".building/weights.safetensors"), "half").expect("rubble");
+    std::fs::create_dir_all(checkpoints.join(".step-00000007.building")).expect("rubble");
+    std::fs::write(checkpoints.join(".step-00000007.building/weights.safetensors"), "half").expect("rubble");
     trainer(directory.path(), Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
     let mut names: Vec<_> = std::fs::read_dir(&checkpoints)
         .expect("a directory")

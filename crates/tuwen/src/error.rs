@@ -117,6 +117,14 @@ pub enum Error {
         /// What does not fit.
         problem: String,
     },
+    /// Two models in one directory.
+    #[error("{}: two models: {reason}", directory.display())]
+    TwoModels {
+        /// The directory.
+        directory: PathBuf,
+        /// The files, and how the models differ.
+        reason: String,
+    },
     /// A low-rank adapter that cannot be used.
     #[error("{}: {reason}", path.display())]
     Adapter {
@@ -126,10 +134,12 @@ pub enum Error {
         reason: String,
     },
     /// Weights and configuration do not fit together.
-    #[error("{}: {report}", path.display())]
+    #[error("{}: {}{report}", path.display(), misfit.as_ref().map(|line| format!("{line}\n")).unwrap_or_default())]
     Load {
         /// The weight file.
         path: PathBuf,
+        /// The first size in which they differ, if one does.
+        misfit: Option<String>,
         /// Everything that does not fit; several lines.
         report: LoadReport,
     },
@@ -139,6 +149,22 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What does not fit.
+        reason: String,
+    },
+    /// A program's layout has no place for something that a model has.
+    #[error("{program} cannot hold this model: {what}")]
+    CannotSay {
+        /// The program.
+        program: &'static str,
+        /// What it cannot hold.
+        what: String,
+    },
+    /// A place that must not be written to.
+    #[error("{}: {reason}", path.display())]
+    Destination {
+        /// The place.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// An image could not be decoded.

@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
-use tuwen_models::clip::weights::Layout;
-use tuwen_models::clip::{ClipConfig, ClipImageProcessor, VisionConfig};
+use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig};
+use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open_weights_in};
 
 use crate::place::{Embedded, Place};
 use crate::source::{self, Source};
 use crate::{Adapter, Error, LinearClassifier, Options, adapter, builtin};
 
+mod choice;
 mod tokenizer;
 mod transform;
 
+use choice::Choice;
+pub(crate) use choice::configuration;
 pub(crate) use tokenizer::Tokenizer;
 
 /// The files of a CLIP model, opened and checked against each other.
@@ -34,6 +37,8 @@ pub struct ModelFiles {
     pub notes: Vec<String>,
     /// The classifier that the model was fine-tuned with.
     pub own_classifier: Option<LinearClassifier>,
+    /// The first size in which weights and configuration differ; then they do not load.
+    misfit: Option<String>,
     pub(crate) tokenizer: Tokenizer,
 }
 
@@ -61,8 +66,31 @@ impl ModelFiles {
             let options = Options { adapter: Some(model.to_owned()), ..options.clone() };
             return Ok(Self { name: model.to_owned(), ..Self::open(&base, &options)? });
         }
-        let (checkpoint, place) = open_checkpoint(model, options)?;
-        Self::describe(model, checkpoint, &place, options)
+        let (choice, place) = choose(model, options)?;
+        Self::describe(model, choice, &place, options)
+    }
+
+    /// Whether every weight is there and has its shape.
+    ///
+    /// # Errors
+    /// The report of everything that does not fit.
+    pub fn check(&self) -> Result<(), Error> {
+        let compared = Clip::new(&self.config, Scope::compare(Arc::clone(&self.weights)));
+        compared.map(drop).map_err(|report| self.does_not_fit(report))
+    }
+
+    /// Builds the network.
+    ///
+    /// # Errors
+    /// The report of everything that does not fit.
+    pub fn load(&self) -> Result<Clip, Error> {
+        let loaded = Clip::new(&self.config, Scope::load(Arc::clone(&self.weights)));
+        loaded.map_err(|report| self.does_not_fit(report))
+    }
+
+    /// The report of a load, with the reason in a line where it is known.
+    fn does_not_fit(&self, report: LoadReport) -> Error {
+        Error::Load { path: self.weights_path.clone(), misfit: self.misfit.clone(), report }
     }
 
     /// What turns texts into ids, where the files say it.
@@ -70,21 +98,13 @@ impl ModelFiles {
         self.tokenizer.get()
     }
 
-    fn describe(
-        model: &str,
-        checkpoint: Checkpoint,
-        place: &Place,
-        options: &Options,
-    ) -> Result<Self, Error> {
-        let weights_path = checkpoint.path().to_owned();
-        let layout = Layout::of(&checkpoint).ok_or_else(|| not_clip(&checkpoint))?;
-        let (origin, mut config) = read_config(place, layout, &checkpoint)?;
-        let mut notes = Vec::new();
+    fn describe(model: &str, choice: Choice, place: &Place, options: &Options) -> Result<Self, Error> {
+        let Choice { mut weights, weights_path, origin, mut config, misfit, note } = choice;
+        let mut notes = Vec::from_iter(note);
         if origin == Origin::OpenAi {
             let file = weights_path.display();
             notes.push(format!("{file}: no configuration: taken as OpenAI's (QuickGELU, heads of 64)"));
         }
-        let mut weights = layout.import(checkpoint);
         if let Some(adapter) = &options.adapter {
             weights = Adapter::open(adapter, options)?.over(weights)?;
         }
@@ -102,8 +122,17 @@ impl ModelFiles {
         let weights = Arc::from(weights);
         let own_classifier = LinearClassifier::beside(place, &config)?;
         let name = model.to_owned();
-        Ok(Self { name, config, weights, weights_path, processor, notes, own_classifier, tokenizer })
+        Ok(Self { name, config, weights, weights_path, processor, notes, own_classifier, misfit, tokenizer })
     }
+}
+
+/// The model that a name means, by what fits together in its place.
+fn choose(model: &str, options: &Options) -> Result<(Choice, Place), Error> {
+    if let Source::Directory(directory) = source::find(model, options)? {
+        return Ok((Choice::in_directory(&directory)?, Place::Directory(directory)));
+    }
+    let (checkpoint, place) = open_checkpoint(model, options)?;
+    Ok((Choice::of(checkpoint, &place)?, place))
 }
 
 /// Opens the weights of a model, whatever is in them.
@@ -122,43 +151,6 @@ fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error
     let (name, bytes) =
         files.iter().find(|(name, _)| name.ends_with(builtin::WEIGHTS)).ok_or(Error::NoBuiltIn)?;
     Ok(open_static(&format!("{}/{name}", crate::BUILTIN), bytes)?)
-}
-
-/// The configuration that belongs to weights of this layout.
-pub(crate) fn read_config(
-    place: &Place,
-    layout: Layout,
-    checkpoint: &Checkpoint,
-) -> Result<(Origin, ClipConfig), Error> {
-    type Found = Option<(Origin, ClipConfig)>;
-    let hugging_face = || -> Result<Found, Error> {
-        let Some(text) = place.read_text(HF_CONFIG)? else { return Ok(None) };
-        // Other programs call other files by this name.
-        let ours = layout == Layout::HuggingFace || text.contains("\"model_type\"");
-        let config = ours.then(|| ClipConfig::from_hf_json(&text)).transpose();
-        Ok(config.map_err(Error::config(place.path(HF_CONFIG)))?.map(|config| (Origin::HuggingFace, config)))
-    };
-    let open_clip = || -> Result<Found, Error> {
-        let Some(text) = place.read_text(OPEN_CLIP_CONFIG)? else { return Ok(None) };
-        let config =
-            ClipConfig::from_open_clip_json(&text).map_err(Error::config(place.path(OPEN_CLIP_CONFIG)))?;
-        Ok(Some((Origin::OpenClip, config)))
-    };
-    let found = match layout {
-        Layout::HuggingFace => hugging_face()?.map_or_else(open_clip, |found| Ok(Some(found)))?,
-        Layout::OpenClip => open_clip()?.map_or_else(hugging_face, |found| Ok(Some(found)))?,
-    };
-    match (found, layout) {
-        (Some(found), _) => Ok(found),
-        (None, Layout::OpenClip) => {
-            let config = ClipConfig::from_openai_shapes(checkpoint);
-            Ok((Origin::OpenAi, config.map_err(Error::config(checkpoint.path().to_owned()))?))
-        }
-        (None, Layout::HuggingFace) => Err(Error::NoConfig {
-            directory: place.directory().to_owned(),
-            looked_for: "config.json, open_clip_config.json",
-        }),
-    }
 }
 
 fn not_clip(checkpoint: &Checkpoint) -> Error {
@@ -194,8 +186,6 @@ fn check_size(config: &ClipConfig, size: usize) -> Result<(), Error> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tuwen_models::clip::Clip;
-    use tuwen_nn::Scope;
     use tuwen_tensor::checkpoint::{RawTensor, write_safetensors};
 
     use super::*;
@@ -232,8 +222,9 @@ mod tests {
             vec![("open_clip_config.json", CONFIG.as_bytes()), ("model.safetensors", weights)].leak();
         let checkpoint = open_embedded_weights(files).expect("opened");
         let options = Options { image_size: Some(32), ..Options::default() };
-        let in_memory =
-            ModelFiles::describe("builtin", checkpoint, &Place::BuiltIn(files), &options).expect("opened");
+        let place = Place::BuiltIn(files);
+        let choice = Choice::of(checkpoint, &place).expect("fits");
+        let in_memory = ModelFiles::describe("builtin", choice, &place, &options).expect("opened");
         assert_eq!((on_disk.config.vision.image_size(), in_memory.config.vision.image_size()), (16, 32));
         for name in on_disk.weights.names() {
             let read = |files: &ModelFiles| files.weights.read(&name).expect("read").to_f32();

@@ -19,11 +19,14 @@
 mod adapter;
 mod builtin;
 mod classifier;
+pub mod convert;
 mod embedder;
 mod embeddings;
 mod error;
+pub mod export;
 mod files;
 mod fingerprint;
+pub mod hub;
 mod matcher;
 mod model;
 pub mod params;
@@ -49,7 +52,7 @@ pub use tuwen_models::clip::ImageFeatures;
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Caches of the Hugging Face hub, best first; hub ids are looked up there. Nothing is ever fetched.
+    /// Caches of the Hugging Face hub, best first; hub ids are looked up there. Nothing is fetched: [`hub::pull`] does.
     pub cache_dirs: Vec<PathBuf>,
     /// Threads to compute with, for the whole process; one for each core unless set.
     pub threads: Option<usize>,

@@ -3,7 +3,6 @@
 use tuwen_data::image::Picture;
 use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, ImageFeatures};
-use tuwen_nn::Scope;
 
 use crate::files::{ModelFiles, Tokenizer};
 use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Texts, templates};
@@ -28,10 +27,8 @@ impl Model {
     /// # Errors
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
-        let ModelFiles { name, config, weights, weights_path, processor, notes, own_classifier, tokenizer } =
-            files;
-        let load = |report| Error::Load { path: weights_path, report };
-        let clip = Clip::new(&config, Scope::load(weights)).map_err(load)?;
+        let clip = files.load()?;
+        let ModelFiles { name, config, processor, notes, own_classifier, tokenizer, .. } = files;
         Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier })
     }
 

@@ -119,8 +119,8 @@ impl Subject {
         let Some(layout) = Layout::of(&checkpoint) else {
             return Ok(Self::Counted(Report::of_weights(&checkpoint, Vec::new())));
         };
-        let config = files::read_config(&place, layout, &checkpoint);
-        Ok(Self::of_clip(layout, checkpoint, config.map(|(_, config)| config)))
+        let config = files::configuration(&place, layout, &checkpoint).map(|found| found.config);
+        Ok(Self::of_clip(layout, checkpoint, config))
     }
 
     /// The network of a configuration, unless that is missing or describes other weights.

@@ -41,15 +41,15 @@ pub(crate) fn find(model: &str, options: &Options) -> Result<Source, Error> {
 }
 
 /// `organisation/name`, perhaps with `@revision`.
-#[derive(Debug, PartialEq, Eq)]
-struct HubId<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HubId<'a> {
     organisation: &'a str,
     name: &'a str,
-    revision: &'a str,
+    pub revision: &'a str,
 }
 
 impl<'a> HubId<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (organisation, name) = id.split_once('/')?;
         let word = |part: &str| {
@@ -60,9 +60,19 @@ impl<'a> HubId<'a> {
         valid.then_some(Self { organisation, name, revision })
     }
 
+    /// `organisation/name`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.organisation, self.name)
+    }
+
+    /// The directory of the repository in a cache.
+    pub fn repository(&self, cache: &Path) -> PathBuf {
+        cache.join(format!("models--{}--{}", self.organisation, self.name))
+    }
+
     /// The directory of this revision in a cache as the hub's own clients keep it.
     fn snapshot(&self, cache: &Path) -> Option<PathBuf> {
-        let repository = cache.join(format!("models--{}--{}", self.organisation, self.name));
+        let repository = self.repository(cache);
         let commit = std::fs::read_to_string(repository.join("refs").join(self.revision));
         let commit = commit.unwrap_or_else(|_| self.revision.to_owned());
         let snapshot = repository.join("snapshots").join(commit.trim());

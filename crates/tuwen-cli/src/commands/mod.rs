@@ -2,10 +2,12 @@
 
 pub mod classify;
 pub mod completions;
+pub mod convert;
 pub mod embed;
 pub mod eval;
 pub mod man;
 pub mod r#match;
 pub mod params;
+pub mod pull;
 pub mod train;
 pub mod verify;

@@ -61,6 +61,7 @@ struct Line<'a> {
 /// Runs `params`.
 pub fn run(arguments: &Params, global: &Global, console: &Console) -> Result<Status, Failure> {
     let model = arguments.subject.as_deref().unwrap_or(global.model());
+    global.fetch(model, console)?;
     let (report, what_if) = take_apart(model, &arguments.what_if, &global.options()).map_err(explain)?;
     for note in &report.notes {
         console.note(format_args!("note: {note}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::openai_vocabulary::openai_vocabulary;
 use super::text::{Piece, split};
-use super::vocabulary::{OPEN_CLIP_SPECIAL, OPENAI_SPECIAL, Vocabulary};
+use super::vocabulary::{OPEN_CLIP_SPECIAL, OPENAI_SPECIAL, Vocabulary, merges_of};
 use super::{Overflow, TokenBatch, TokenizerError, Truncated};
 
 /// Whose program to do as. The three give plain English text the same ids and differ at its edges.
@@ -63,6 +63,13 @@ impl ClipTokenizer {
     /// Whose program this one does as.
     pub fn flavour(&self) -> Flavour {
         self.flavour
+    }
+
+    /// Whether both give every text the same ids, but for their flavours.
+    pub fn same_vocabulary(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.vocabulary, &other.vocabulary);
+        Arc::ptr_eq(ours, theirs)
+            || (ours.tokens == theirs.tokens && merges_of(&ours.bpe) == merges_of(&theirs.bpe))
     }
 
     /// Number of tokens; their ids are 0 to this number less one.

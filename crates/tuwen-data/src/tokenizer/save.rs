@@ -18,6 +18,10 @@ use super::vocabulary::{OPENAI_SPECIAL, Vocabulary, merges_of};
 use super::{ClipTokenizer, TokenizerError};
 
 impl ClipTokenizer {
+    /// The files that [`ClipTokenizer::save`] writes.
+    pub const FILES: [&str; 5] =
+        ["vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
     /// Writes `vocab.json`, `merges.txt`, `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`
     /// into `directory`, which is made if it is not there. Each file is replaced at once, never half written.
     ///
@@ -33,16 +37,16 @@ impl ClipTokenizer {
         config["do_lower_case"] = json!(true);
         let merges =
             merges_of(&self.vocabulary.bpe).into_iter().map(|(left, right)| format!("{left} {right}\n"));
-        let files = [
-            ("vocab.json", vocabulary_json(&self.vocabulary.tokens)),
-            ("merges.txt", Ok(format!("#version: 0.2\n{}", merges.collect::<String>()))),
-            ("tokenizer.json", tokenizer_json(&self.vocabulary).map_err(io::Error::other)),
-            ("tokenizer_config.json", Ok(format!("{config:#}\n"))),
-            ("special_tokens_map.json", Ok(format!("{special:#}\n"))),
+        let contents = [
+            vocabulary_json(&self.vocabulary.tokens),
+            Ok(format!("#version: 0.2\n{}", merges.collect::<String>())),
+            tokenizer_json(&self.vocabulary).map_err(io::Error::other),
+            Ok(format!("{config:#}\n")),
+            Ok(format!("{special:#}\n")),
         ];
         fs::create_dir_all(directory)
             .map_err(|source| TokenizerError::Io { path: directory.to_owned(), source })?;
-        for (name, content) in files {
+        for (name, content) in Self::FILES.into_iter().zip(contents) {
             let path = directory.join(name);
             content
                 .and_then(|content| replace_file(&path, content.as_bytes()))

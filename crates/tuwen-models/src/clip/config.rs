@@ -7,9 +7,12 @@ use tuwen_tensor::Activation;
 
 use crate::{ResNetConfig, VitConfig};
 
+mod difference;
 mod hugging_face;
 mod open_clip;
 mod state_dict;
+
+pub use difference::Difference;
 
 /// A model of two towers.
 #[derive(Clone, Debug, PartialEq)]

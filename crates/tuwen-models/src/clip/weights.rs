@@ -101,7 +101,7 @@ impl Layout {
     }
 
     /// A checkpoint of this layout under our names.
-    pub fn import<S: TensorSource + 'static>(self, source: S) -> Box<dyn TensorSource> {
+    pub fn import<'s, S: TensorSource + 's>(self, source: S) -> Box<dyn TensorSource + 's> {
         match self {
             Self::HuggingFace => Box::new(from_hugging_face(source)),
             Self::OpenClip => Box::new(from_open_clip(source)),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Checkpoint, CheckpointError, open};
 
-/// File names that are tried, best first: Hugging Face's before open_clip's, safetensors before pickles.
-const WEIGHT_FILES: [&str; 8] = [
+/// File names that are tried, best first: Hugging Face's before open_clip's before OpenAI's,
+/// safetensors before pickles.
+const WEIGHT_FILES: [&str; 9] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -14,6 +15,7 @@ const WEIGHT_FILES: [&str; 8] = [
     "open_clip_pytorch_model.safetensors",
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
+    "model.pt",
 ];
 
 /// The weight files of a directory that go by a usual name, best first; at least one.

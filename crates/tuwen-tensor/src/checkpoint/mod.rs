@@ -5,7 +5,9 @@
 //! is ever called. [`Mapped`] translates foreign parameter names while reading and back again on export.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+mod cast;
 mod directory;
 mod error;
 mod file;
@@ -14,6 +16,7 @@ mod int8;
 mod overlay;
 mod pickle;
 mod raw;
+mod replace;
 mod rules;
 mod safetensors;
 mod sharded;
@@ -21,15 +24,19 @@ mod sharded;
 mod testing;
 mod torch;
 mod write;
+mod write_torch;
 
+pub use cast::{Cast, StoredType};
 pub use directory::{open_weights_in, weight_files_in};
 pub use error::{CheckpointError, Problem};
 pub use file::{Checkpoint, Format, open, open_static};
 pub use int8::quantize_rows_i8;
 pub use overlay::Overlay;
 pub use raw::{DType, RawTensor, TensorInfo};
+pub use replace::replace_directory;
 pub use rules::{Mapped, Rule, fits};
-pub use write::{write_atomically, write_safetensors};
+pub use write::{write_atomically, write_safetensors, write_source};
+pub use write_torch::{TorchArchive, write_torch};
 
 /// Anything that yields tensors by name: an open checkpoint, or one seen through naming rules.
 pub trait TensorSource: Send + Sync {
@@ -62,16 +69,23 @@ impl TensorSource for BTreeMap<String, RawTensor<'static>> {
     }
 }
 
-impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
-    fn names(&self) -> Vec<String> {
-        (**self).names()
-    }
+/// A source behind a pointer is a source.
+macro_rules! through_pointer {
+    ($($pointer:ty),*) => {$(
+        impl<S: TensorSource + ?Sized> TensorSource for $pointer {
+            fn names(&self) -> Vec<String> {
+                (**self).names()
+            }
 
-    fn info(&self, name: &str) -> Option<TensorInfo> {
-        (**self).info(name)
-    }
+            fn info(&self, name: &str) -> Option<TensorInfo> {
+                (**self).info(name)
+            }
 
-    fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
-        (**self).read(name)
-    }
+            fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
+                (**self).read(name)
+            }
+        }
+    )*};
 }
+
+through_pointer!(&S, Box<S>, Arc<S>);

@@ -1,5 +1,7 @@
 //! Writing safetensors so that a reader sees the old file or the new one, never half of either.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -7,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{CheckpointError, Problem, RawTensor};
+use super::{CheckpointError, DType, Problem, RawTensor, TensorInfo, TensorSource};
 
 /// Writes tensors, largest element type first and then by name, with texts as `__metadata__`.
 ///
@@ -21,18 +23,76 @@ pub fn write_safetensors<'a>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let mut tensors: Vec<_> = tensors.into_iter().collect();
-    tensors.sort_by(|(a_name, a), (b_name, b)| b.dtype.size().cmp(&a.dtype.size()).then(a_name.cmp(b_name)));
-    let header = header(&tensors, metadata).map_err(|problem| problem.in_file(path))?;
+    tensors.sort_by(|(a_name, a), (b_name, b)| order((a_name, a.dtype), (b_name, b.dtype)));
+    let wrong = tensors.iter().find_map(|(name, tensor)| mismatch(name, &tensor.info(), &tensor.data));
+    let header = match wrong {
+        Some(problem) => Err(problem),
+        None => header(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.info())), metadata),
+    };
+    let header = header.map_err(|problem| problem.in_file(path))?;
     write_atomically(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
+        write_header(out, &header)?;
         tensors.iter().try_for_each(|(_, tensor)| out.write_all(&tensor.data))
     })
 }
 
+/// Writes every tensor of a source as [`write_safetensors`] does, one in memory at a time; `written` hears how many
+/// bytes of data each one had.
+///
+/// # Errors
+/// The same, and a tensor that cannot be read.
+pub fn write_source(
+    path: &Path,
+    source: &dyn TensorSource,
+    metadata: &BTreeMap<String, String>,
+    written: &mut dyn FnMut(u64),
+) -> Result<(), CheckpointError> {
+    let described = |name: String| source.info(&name).map(|info| (name, info));
+    let mut tensors: Vec<_> = source.names().into_iter().filter_map(described).collect();
+    tensors.sort_by(|(a_name, a), (b_name, b)| order((a_name, a.dtype), (b_name, b.dtype)));
+    let entries = tensors.iter().map(|(name, info)| (name.as_str(), info.clone()));
+    let header = header(entries, metadata).map_err(|problem| problem.in_file(path))?;
+    write_atomically(path, |out| {
+        write_header(out, &header)?;
+        for (name, info) in &tensors {
+            let data = read_as_described(source, name, info)?;
+            out.write_all(&data)?;
+            written(data.len() as u64);
+        }
+        Ok(())
+    })
+}
+
+/// The data of a tensor, checked against its description.
+pub(super) fn read_as_described<'s>(
+    source: &'s dyn TensorSource,
+    name: &str,
+    info: &TensorInfo,
+) -> io::Result<Cow<'s, [u8]>> {
+    let tensor = source.read(name).map_err(io::Error::other)?;
+    match mismatch(name, info, &tensor.data) {
+        Some(problem) => Err(io::Error::other(problem)),
+        None => Ok(tensor.data),
+    }
+}
+
+fn order(a: (&str, DType), b: (&str, DType)) -> Ordering {
+    b.1.size().cmp(&a.1.size()).then(a.0.cmp(b.0))
+}
+
+fn mismatch(name: &str, info: &TensorInfo, data: &[u8]) -> Option<Problem> {
+    let reason = || format!("{} {:?} with {} bytes of data", info.dtype, info.shape, data.len());
+    (info.byte_len() != Some(data.len())).then(|| Problem::tensor(name, reason()))
+}
+
+fn write_header(out: &mut impl Write, header: &[u8]) -> io::Result<()> {
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header)
+}
+
 /// The JSON header, padded with spaces so that the data begins at a multiple of 8 bytes.
-fn header(
-    tensors: &[(String, RawTensor<'_>)],
+fn header<'n>(
+    tensors: impl Iterator<Item = (&'n str, TensorInfo)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, Problem> {
     let mut header = serde_json::Map::new();
@@ -40,16 +100,11 @@ fn header(
         header.insert("__metadata__".to_owned(), json!(metadata));
     }
     let mut start = 0;
-    for (name, tensor) in tensors {
-        let end = start + tensor.data.len();
-        if tensor.info().byte_len() != Some(tensor.data.len()) {
-            let reason =
-                format!("{} {:?} with {} bytes of data", tensor.dtype, tensor.shape, tensor.data.len());
-            return Err(Problem::tensor(name, reason));
-        }
-        let entry =
-            json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [start, end]});
-        if name == "__metadata__" || header.insert(name.clone(), entry).is_some() {
+    for (name, info) in tensors {
+        let end = info.byte_len().and_then(|len| len.checked_add(start));
+        let end = end.ok_or_else(|| Problem::tensor(name, format!("{:?} is beyond any file", info.shape)))?;
+        let entry = json!({"dtype": info.dtype.name(), "shape": info.shape, "data_offsets": [start, end]});
+        if name == "__metadata__" || header.insert(name.to_owned(), entry).is_some() {
             return Err(Problem::tensor(name, "the name is given twice"));
         }
         start = end;
@@ -118,8 +173,8 @@ impl Drop for Temporary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::open;
     use super::super::testing::temporary;
-    use super::super::{DType, TensorSource, open};
     use super::*;
 
     fn listing(directory: &Path) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tuwen_tensor::checkpoint::StoredType;
 
 use super::{Tokenizer, positive};
 
@@ -85,6 +86,16 @@ pub enum ExportType {
     F16,
     /// Eight bits a value with one scale a row, matrices only; the rest in half precision. Only tuwen reads it.
     Int8,
+}
+
+impl From<ExportType> for StoredType {
+    fn from(dtype: ExportType) -> Self {
+        match dtype {
+            ExportType::F32 => Self::F32,
+            ExportType::F16 => Self::F16,
+            ExportType::Int8 => Self::Int8,
+        }
+    }
 }
 
 /// How models are written.

@@ -171,7 +171,11 @@ impl ClipConfig {
     /// Writes the `model_cfg` of `open_clip_config.json`; `None` where open_clip cannot say it.
     pub fn to_open_clip_json(&self) -> Option<Value> {
         let text = &self.text;
-        let ratio = |inner: usize, width: usize| inner as f64 / width as f64;
+        // open_clip multiplies and drops what is behind the point, so half of one more keeps clear of rounding.
+        let ratio = |inner: usize, width: usize| match inner % width {
+            0 => inner as f64 / width as f64,
+            _ => (inner as f64 + 0.5) / width as f64,
+        };
         let (mut vision, hidden_act) = match &self.vision {
             VisionConfig::Vit(vit) => {
                 let vision = json!({
@@ -229,6 +233,19 @@ mod tests {
             let json =
                 json!({ "model_cfg": config.to_open_clip_json().expect("open_clip has it") }).to_string();
             assert_eq!(ClipConfig::from_open_clip_json(&json).expect("read"), config, "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_widths_of_mlps_survive() {
+        for width in [24, 40, 48, 56, 104] {
+            for intermediate_size in width..5 * width {
+                let mut config = presets::find("clip-rn50").expect("published");
+                (config.text.hidden_size, config.text.num_attention_heads) = (width, 8);
+                config.text.intermediate_size = intermediate_size;
+                let json = config.to_open_clip_json().expect("open_clip has it").to_string();
+                assert_eq!(ClipConfig::from_open_clip_json(&json).expect("read"), config);
+            }
         }
     }
 

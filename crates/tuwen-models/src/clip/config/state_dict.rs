@@ -18,6 +18,14 @@ impl ClipConfig {
     /// # Errors
     /// A tensor that is not there or has another number of axes, and sizes that make no network.
     pub fn from_openai_shapes(source: &dyn TensorSource) -> Result<Self, ConfigError> {
+        Self::sizes_of_state_dict(source)?.checked()
+    }
+
+    /// As [`ClipConfig::from_openai_shapes`], without a check that the sizes make a network.
+    ///
+    /// # Errors
+    /// A tensor that is not there or has another number of axes.
+    pub fn sizes_of_state_dict(source: &dyn TensorSource) -> Result<Self, ConfigError> {
         let shape =
             |name: &str| source.info(name).map(|info| info.shape).ok_or(ConfigError::Missing(name.into()));
         let matrix = |name: &str| match shape(name)?.as_slice() {
@@ -65,7 +73,7 @@ impl ClipConfig {
                 image_size: positions.saturating_sub(1).isqrt().saturating_mul(32),
             })
         };
-        Self {
+        Ok(Self {
             vision,
             text: TextConfig {
                 vocab_size,
@@ -81,7 +89,6 @@ impl ClipConfig {
             projection_dim,
             logit_scale_init_value: LOGIT_SCALE_INIT,
             logit_bias_init_value: None,
-        }
-        .checked()
+        })
     }
 }
