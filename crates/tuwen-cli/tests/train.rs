@@ -136,6 +136,24 @@ fn an_adapter_is_trained_and_used_by_other_verbs() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // elsewhere it is not known how much memory there is
+fn a_run_that_does_not_fit_is_refused_before_it_takes_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_recipe(directory.path());
+    let recipe = fs::read_to_string(directory.path().join("recipe.toml")).expect("read");
+    let huge = recipe
+        .replace("hidden_size = 32, num_hidden_layers = 1,", "hidden_size = 131072, num_hidden_layers = 99,");
+    assert_ne!(huge, recipe);
+    fs::write(directory.path().join("huge.toml"), huge).expect("written");
+    let output = run(directory.path(), &["train", "huge.toml", "--quiet"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let (error, hint) = message.trim_end().split_once('\n').expect("two lines");
+    assert!(error.contains("training needs about") && error.contains("GB is available"), "{message}");
+    assert!(hint.contains("take a smaller model") && hint.contains("--force"), "{message}");
+}
+
+#[test]
 fn what_is_wrong_with_a_recipe_is_one_line() {
     let directory = tempfile::tempdir().expect("a directory");
     write_recipe(directory.path());

@@ -174,7 +174,44 @@ fn params_adds_up_and_needs_no_weights() {
     assert_eq!(counted, total(&["params", "--model", "model/model.safetensors"]));
     let output = run(place.path(), &["params", "RN50"]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.starts_with("RN50") && shown.contains("102,007,137  100.0 %\n"), "{shown}");
+    let row = shown.lines().find(|line| line.starts_with("RN50")).expect("a row of the whole");
+    assert!(row.contains("102,007,137  100.0 %") && row.contains("11.59"), "{shown}");
+    assert!(shown.contains("by kind") && shown.contains("(image 224 -> 96)"), "{shown}");
+}
+
+#[test]
+fn params_shows_what_other_sizes_would_change() {
+    let place = workplace();
+    let what_if = ["params", "ViT-B-32", "--what-if", "width=0.5,patch=16"];
+    let line = &json_lines(place.path(), &what_if, 0)[0];
+    assert_eq!(line["total"], 151_277_313);
+    let after = &line["what_if"];
+    assert_eq!(after["changes"][0], serde_json::json!({"size": "vision.width", "from": "768", "to": "384"}));
+    assert!(after["total"].as_u64() < line["total"].as_u64() && after["parts"][0]["path"] == "vision_model");
+    let [before, after] =
+        [line, after].map(|report| report["image"]["training_bytes"].as_u64().expect("bytes"));
+    assert!(after > before, "four times the patches, half as wide: {before}, {after}");
+    let output = run(place.path(), &[&what_if[..], &["--html", "map.html"]].concat());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("patch 32 -> 16"));
+    assert!(stderr(&output).contains("map.html"));
+    let page = fs::read_to_string(place.path().join("map.html")).expect("a page");
+    assert!(
+        page.starts_with("<!doctype html>") && page.matches("<svg").count() == 4,
+        "two maps before and after"
+    );
+    let model = json_lines(place.path(), &["params", "model", "--what-if", "depth=x2"], 0);
+    assert_eq!(model[0]["what_if"]["changes"][0]["to"], "4", "a checkpoint has sizes too");
+    for (what_if, expected) in [
+        ("width=0.3", "no whole number"),
+        ("patch=15", "image 224 is no multiple of patch 15"),
+        ("heads=7", "does not make 7 heads"),
+        ("depth", "is no change"),
+        ("breadth=2", "names no size"),
+    ] {
+        let output = run(place.path(), &["params", "ViT-B-32", "--what-if", what_if]);
+        let message = stderr(&output);
+        assert!(output.status.code() == Some(2) && message.contains(expected), "{message}");
+    }
 }
 
 #[test]

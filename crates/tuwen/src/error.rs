@@ -141,7 +141,7 @@ pub enum Error {
         /// The first size in which they differ, if one does.
         misfit: Option<String>,
         /// Everything that does not fit; several lines.
-        report: LoadReport,
+        report: Box<LoadReport>,
     },
     /// A file that holds no linear classifier, or one that does not fit the model.
     #[error("{}: {reason}", path.display())]

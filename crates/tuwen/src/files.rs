@@ -90,7 +90,7 @@ impl ModelFiles {
 
     /// The report of a load, with the reason in a line where it is known.
     fn does_not_fit(&self, report: LoadReport) -> Error {
-        Error::Load { path: self.weights_path.clone(), misfit: self.misfit.clone(), report }
+        Error::Load { path: self.weights_path.clone(), misfit: self.misfit.clone(), report: Box::new(report) }
     }
 
     /// What turns texts into ids, where the files say it.

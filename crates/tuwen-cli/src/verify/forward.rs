@@ -186,7 +186,11 @@ fn open_model(path: &str, image_size: Option<usize>) -> Result<ModelFiles> {
 }
 
 fn load(files: &ModelFiles, config: &ClipConfig) -> Result<Clip> {
-    let load = |report| tuwen::Error::Load { path: files.weights_path.clone(), misfit: None, report };
+    let load = |report| tuwen::Error::Load {
+        path: files.weights_path.clone(),
+        misfit: None,
+        report: Box::new(report),
+    };
     Ok(Clip::new(config, Scope::load(files.weights.clone())).map_err(load)?)
 }
 

@@ -83,7 +83,7 @@ impl Run {
         let config = config(case)?;
         let path = case.path(WEIGHTS);
         let weights = Arc::new(from_open_clip(case.tensors(WEIGHTS)?));
-        let load = |report| tuwen::Error::Load { path, misfit: None, report };
+        let load = |report| tuwen::Error::Load { path, misfit: None, report: Box::new(report) };
         let clip = Clip::new(&config, Scope::load_trainable(weights)).map_err(load)?;
         let inputs = case.tensors("inputs.safetensors")?;
         let tokens = token_ids(&inputs, "text", None, config.text.vocab_size)?;

@@ -55,7 +55,7 @@ pub fn run(case: &Case) -> Result<Report> {
 
     let weights = case.path(&config.weights);
     let files = ModelFiles::open(&weights.to_string_lossy(), &Options::default())?;
-    let load = |report| tuwen::Error::Load { path: weights.clone(), misfit: None, report };
+    let load = |report| tuwen::Error::Load { path: weights.clone(), misfit: None, report: Box::new(report) };
     let clip = Clip::new(&files.config, Scope::load(files.weights.clone())).map_err(load)?;
     let tokens = token_ids(&inputs, "token_ids", None, files.config.text.vocab_size)?;
     let (classes, dim) = (config.class_names.len(), files.config.projection_dim);

@@ -150,7 +150,7 @@ mod tests {
     fn data_begins_where_pytorch_wants_it() {
         let directory = temporary();
         let path = directory.path().join("model.pt");
-        let tensor = |i: usize| (format!("{}", "x".repeat(i)), RawTensor::from_f32(&[i], &vec![1.0; i]));
+        let tensor = |i: usize| ("x".repeat(i), RawTensor::from_f32(&[i], &vec![1.0; i]));
         let tensors: BTreeMap<_, _> = (1..20).map(tensor).collect();
         write_torch(&path, &tensors, TorchArchive::StateDict, &mut |_| {}).expect("written");
         let mut archive = zip::ZipArchive::new(File::open(&path).expect("opened")).expect("a zip archive");

@@ -46,6 +46,8 @@ pub struct Estimate {
     pub loader: u64,
     /// Decoded images that are kept for later epochs.
     pub cache: u64,
+    /// A copy of the weights, from which a model is exported while the buffers of the last step still lie in the pool.
+    pub export: u64,
     /// The program itself and the scratch memory of its threads.
     pub program: u64,
 }
@@ -53,8 +55,9 @@ pub struct Estimate {
 impl Estimate {
     /// All of it.
     pub fn total(&self) -> u64 {
-        let Self { weights, packed, moments, gradients, batch, activations, loader, cache, program } = *self;
-        [weights, packed, moments, gradients, batch, activations, loader, cache, program].iter().sum()
+        let Self { weights, packed, moments, gradients, batch, activations, .. } = *self;
+        let Self { loader, cache, export, program, .. } = *self;
+        [weights, packed, moments, gradients, batch, activations, loader, cache, export, program].iter().sum()
     }
 }
 
@@ -99,6 +102,7 @@ impl Plan {
         Ok(Estimate {
             loader: ready as u64 * pixels(part),
             cache: self.data_bytes.map_or(cache, |bytes| bytes.min(cache)),
+            export: step.weights,
             program: PROGRAM,
             ..step
         })

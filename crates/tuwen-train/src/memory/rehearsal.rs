@@ -14,8 +14,8 @@ const FLOAT: u64 = size_of::<f32>() as u64;
 /// Parts of a batch that run one by one; each further one takes its pixels and features only.
 const PARTS: usize = 8;
 
-/// Steps: the second one finds the pool of buffers as the first one left it.
-const STEPS: usize = 2;
+/// Steps: later ones find the pool of buffers as the earlier ones left it, and have texts of other lengths.
+const STEPS: usize = 4;
 
 /// What the step holds at its height, without the loader and the program.
 pub(super) fn run(plan: &Plan) -> Result<Estimate, TrainError> {
@@ -60,11 +60,14 @@ fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainErro
     let mut optimizer = Optimizer::new(parameters, &recipe.groups, settings);
     let floats = |entry: &tuwen_nn::Entry| entry.param.value().elements() as u64;
     let sizes = (parameters.iter().map(floats).sum(), parameters.trainable().map(floats).sum());
+    let context = plan.preparation.context_length;
+    let lengths = if plan.text_lengths.is_empty() { &[context][..] } else { &plan.text_lengths };
+    let mut lengths = lengths.iter().copied().cycle();
     let pass = Pass::train().with_checkpointing(recipe.train.gradient_checkpointing);
     for _ in 0..STEPS {
         let mut sum = Gradients::default();
         for _ in 0..recipe.train.accumulate_steps.min(2) {
-            let batch = batch(plan, part, parts);
+            let batch = batch(plan, part, parts, &mut lengths);
             sum.accumulate(objective.gradients(&batch, &pass)?.1);
         }
         optimizer.step(sum, recipe.optimizer.lr);
@@ -73,11 +76,9 @@ fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainErro
     Ok(sizes)
 }
 
-/// Pairs that all differ, with texts as long as those of the data.
-fn batch(plan: &Plan, part: usize, parts: usize) -> ClipBatch {
-    let context = plan.preparation.context_length;
-    let lengths = if plan.text_lengths.is_empty() { &[context][..] } else { &plan.text_lengths };
-    let mut lengths = lengths.iter().cycle();
+/// Pairs that all differ, with texts of these lengths.
+fn batch(plan: &Plan, part: usize, parts: usize, lengths: &mut dyn Iterator<Item = usize>) -> ClipBatch {
+    let side = plan.preparation.image_size;
     let mut pairs = |_| Pairs {
         pixel_values: Tensor::shape_only(&[
             part,
@@ -85,7 +86,7 @@ fn batch(plan: &Plan, part: usize, parts: usize) -> ClipBatch {
             plan.preparation.image_size,
             plan.preparation.image_size,
         ]),
-        tokens: tokens(plan, lengths.by_ref().take(part).copied()),
+        tokens: tokens(plan, lengths.by_ref().take(part)),
     };
     ClipBatch {
         parts: (0..parts).map(&mut pairs).collect(),

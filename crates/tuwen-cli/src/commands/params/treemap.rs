@@ -19,7 +19,7 @@ const GAP: f64 = 2.0;
 
 const STYLE: &str = "body{font:14px system-ui,sans-serif;margin:24px auto;max-width:1160px;color:#222;background:#fff}\
 h1{font-size:20px;margin:0 0 4px}h2{font-size:15px;margin:20px 0 6px}p{margin:4px 0;color:#555}\
-svg{display:block}svg text{font:11px system-ui,sans-serif;pointer-events:none;fill:#222}\
+svg{display:block;margin-bottom:8px}svg text{font:11px system-ui,sans-serif;pointer-events:none;fill:#222}\
 .g{fill:#f4f4f4;stroke:#bbb}.l{stroke:#fff;stroke-width:.6}.l:hover,.g:hover{stroke:#000}\
 .k{display:inline-block;width:12px;height:12px;margin:0 4px 0 14px;vertical-align:-1px}\
 @media(prefers-color-scheme:dark){body{background:#1b1b1b;color:#ddd}p{color:#aaa}.g{fill:#262626;stroke:#555}\
