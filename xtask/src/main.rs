@@ -1,14 +1,17 @@
 //! Project chores: `cargo xtask tidy` checks what no compiler checks, `cargo xtask ci` runs all that has to hold.
+//! `cargo xtask fuzz` looks for inputs that break the readers.
 
 mod ci;
+mod fuzz;
 mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | ci
+const USAGE: &str = "usage: cargo xtask tidy | ci | fuzz [TARGET]... [--seconds N]
   tidy  check the project's invariants (see CONTRIBUTING.md)
-  ci    check format, clippy, tidy and all tests; stop at the first failure";
+  ci    check format, clippy, tidy and all tests; stop at the first failure
+  fuzz  look for inputs that break a reader, N seconds (60) for each target; needs a C++ compiler";
 
 fn main() -> ExitCode {
     // The manifest of this crate lies one folder below the root; cargo says where, also of a folder that was moved.
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["tidy"] => tidy::run(root),
         ["ci"] => ci::run(root),
+        ["fuzz", ..] => fuzz::run(root, &arguments[1..]),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{classify, completions, convert, embed, man, r#match, params, pull, train, verify};
+use crate::commands::{
+    classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+};
 
 /// Vision-language models on images and texts: embed, classify, match, train.
 #[derive(Parser)]
@@ -69,6 +71,8 @@ pub enum Verb {
     Convert(convert::Convert),
     /// Train a model by a recipe
     Train(train::Train),
+    /// Measure a model: zero-shot classification, retrieval, a linear probe
+    Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation
     Verify(verify::Verify),
     /// Write a completion script for a shell

@@ -41,7 +41,7 @@ impl Console {
     /// Says something that a user should know even with `--quiet`: an input that failed, a text that was cut.
     pub fn warn(&self, line: impl Display) {
         // If stderr is gone, nobody can be told.
-        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{line}"));
+        let _ = self.bars.suspend(|| writeln!(io::stderr(), "{}", harmless(&line.to_string())));
     }
 
     /// Says something in passing, unless `--quiet`.
@@ -124,6 +124,25 @@ impl Drop for Progress<'_> {
     }
 }
 
+/// A message that may quote a file or its name: it cannot steer a terminal, and ends before it fills the screen.
+fn harmless(message: &str) -> String {
+    /// Longer than any message of ours, the report of a load included.
+    const LONGEST: usize = 4000;
+    let mut shown = String::with_capacity(message.len().min(LONGEST));
+    for (count, character) in message.chars().enumerate() {
+        if count == LONGEST {
+            shown.push_str("...");
+            break;
+        }
+        match character {
+            '\n' => shown.push('\n'),
+            character if character.is_control() => shown.extend(character.escape_default()),
+            character => shown.push(character),
+        }
+    }
+    shown
+}
+
 /// Sets the length of a bar, 0 where it is not known.
 fn set_total(bar: &ProgressBar, total: u64, noun: &'static str) {
     if total > 0 {
@@ -165,5 +184,11 @@ mod tests {
         let line = plain_line(120, 500, "images", 100, Duration::from_secs(8));
         assert_eq!(line, "120 of 500 images, 12.5 images/s, 30 s left");
         assert_eq!(plain_line(120, 0, "images", 100, Duration::from_secs(8)), "120 images, 12.5 images/s");
+    }
+
+    #[test]
+    fn what_a_message_quotes_cannot_steer_a_terminal() {
+        assert_eq!(harmless("a\u{1b}[2J: b\r\n  c\u{9b}é"), "a\\u{1b}[2J: b\\r\n  c\\u{9b}é");
+        assert_eq!(harmless(&"x".repeat(1 << 20)).len(), 4003);
     }
 }

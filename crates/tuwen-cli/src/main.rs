@@ -10,6 +10,7 @@ mod images;
 mod interrupt;
 mod labels;
 mod lines;
+mod memory;
 mod models;
 mod output;
 mod pipeline;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, convert, embed, man, r#match, params, pull};
+use commands::{classify, completions, convert, embed, eval, man, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -50,6 +51,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Pull(verb) => pull::run(verb, global, console),
         Verb::Convert(verb) => convert::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
+        Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Completions(verb) => completions::run(verb, console),
         Verb::Man(verb) => man::run(verb, console),

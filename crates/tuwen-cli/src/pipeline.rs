@@ -141,7 +141,8 @@ fn next_batch(
             }
             Err(error) => {
                 let reason = without_name(&input, &error);
-                console.warn(format_args!("{input}: {reason}"));
+                // A line for each, whatever is in a name.
+                console.warn(format!("{input}: {reason}").replace('\n', "\\n"));
                 Some(reason)
             }
         };

@@ -1,50 +1,13 @@
-//! Training from the command line: killed at any moment, it goes on with the losses of the run that was not; what it
-//! exports, the other verbs load.
+//! Training from the command line: what it exports, the other verbs load; what is wrong is said. `kill.rs` kills it.
+
+mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::thread::sleep;
-use std::time::Duration;
 
+use common::training::{log, write_recipe};
 use serde_json::Value;
-
-/// Pictures of two classes: stripes along and stripes across.
-fn write_pictures(folder: &Path) {
-    for (class, across) in [("along", false), ("across", true)] {
-        fs::create_dir_all(folder.join(class)).expect("created");
-        for number in 0..12 {
-            let stripe = |x: u32, y: u32| if across { y } else { x } / 4 % 2 * 200 + number;
-            let pixels: Vec<u8> = (0..20 * 20)
-                .flat_map(|i| [stripe(i % 20, i / 20), 10 * number, 90].map(|v| v as u8))
-                .collect();
-            let file = fs::File::create(folder.join(class).join(format!("{number}.png"))).expect("created");
-            let mut encoder = png::Encoder::new(file, 20, 20);
-            encoder.set_color(png::ColorType::Rgb);
-            encoder.write_header().expect("written").write_image_data(&pixels).expect("written");
-        }
-    }
-}
-
-fn write_recipe(directory: &Path) {
-    write_pictures(&directory.join("pictures"));
-    let recipe = r#"
-        seed = 3
-        output = "out"
-        data = [{ path = "pictures", caption_templates = ["a picture of stripes {}.", "stripes {}"] }]
-        tokenizer = { train_vocab_size = 530 }
-        augment = { horizontal_flip = 0.5, random_resized_crop = { scale = [0.5, 1.0] }, word_dropout = 0.2 }
-        train = { batch_size = 6, epochs = 40, checkpoint_every = 7, log_every = 1 }
-        optimizer = { lr = 0.002, warmup_steps = 10 }
-        eval = [{ name = "stripes", kind = "zero_shot", path = "pictures", every_epochs = 4, templates = ["stripes {}"] }]
-
-        [model]
-        projection_dim = 16
-        vision = { kind = "vit", hidden_size = 32, num_hidden_layers = 1, num_attention_heads = 2, image_size = 16, patch_size = 8 }
-        text = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, max_position_embeddings = 40 }
-    "#;
-    fs::write(directory.join("recipe.toml"), recipe).expect("written");
-}
 
 fn tuwen(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tuwen"));
@@ -56,55 +19,18 @@ fn run(directory: &Path, arguments: &[&str]) -> Output {
     tuwen(directory, arguments).output().expect("runs")
 }
 
-/// The log without what depends on the clock.
-fn log(directory: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(directory.join("out/log.jsonl")).expect("a log");
-    let line = |line: &str| {
-        let mut value: Value = serde_json::from_str(line).expect("a whole line");
-        value.as_object_mut().expect("an object").remove("images_per_second");
-        value
-    };
-    text.lines().map(line).collect()
-}
-
 #[test]
-fn a_killed_run_goes_on_as_if_nothing_had_happened() {
-    let whole = tempfile::tempdir().expect("a directory");
-    write_recipe(whole.path());
-    let output = run(whole.path(), &["train", "recipe.toml"]);
+fn what_it_exports_the_other_verbs_load() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_recipe(directory.path());
+    let output = run(directory.path(), &["train", "recipe.toml"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let expected = log(whole.path());
-    assert_eq!(expected.len(), 170, "160 steps and ten evaluations");
-    let top1 = expected.iter().rev().find_map(|line| line["metrics"]["top1"].as_f64()).expect("evaluated");
+    let log = log(directory.path());
+    assert_eq!(log.len(), 170, "160 steps and ten evaluations");
+    let top1 = log.iter().rev().find_map(|line| line["metrics"]["top1"].as_f64()).expect("evaluated");
     assert_eq!(top1, 100.0, "stripes are easy");
-
-    let killed = tempfile::tempdir().expect("a directory");
-    write_recipe(killed.path());
-    let mut kills = 0;
-    for attempt in 0..40_u64 {
-        let mut child = tuwen(killed.path(), &["train", "recipe.toml", "--resume", "--quiet"]);
-        let mut child = child.stdout(std::process::Stdio::null()).spawn().expect("runs");
-        // Spread over the life of a run, start-up included; later ones last longer, so that the run ends.
-        sleep(Duration::from_millis(15 + attempt * 37 % 110 + attempt * 2));
-        if child.try_wait().expect("asked").is_none() {
-            child.kill().expect("killed");
-            kills += 1;
-        }
-        child.wait().expect("waited");
-    }
-    assert!(kills > 0, "the run is too short to be killed");
-    let output = run(killed.path(), &["train", "recipe.toml", "--resume"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(log(killed.path()), expected, "after {kills} kills");
-    let weights =
-        |directory: &Path| fs::read(directory.join("out/final/model.safetensors")).expect("a model");
-    assert!(
-        weights(killed.path()) == weights(whole.path()),
-        "the same weights, bit for bit, after {kills} kills"
-    );
-
     let output = run(
-        killed.path(),
+        directory.path(),
         &[
             "classify",
             "pictures",

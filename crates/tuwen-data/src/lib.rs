@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod check;
 pub mod dataset;
+pub mod files;
 pub mod image;
 pub mod loader;
 mod parallel;

@@ -12,10 +12,12 @@ use crate::image::{OPENAI_MEAN, OPENAI_STD};
 mod batches;
 mod mixture;
 mod prepare;
+mod survey;
 
 pub use batches::Batches;
 use mixture::Mixture;
 use prepare::Shared;
+pub use survey::Survey;
 
 /// How batches are made.
 #[derive(Clone, Debug)]

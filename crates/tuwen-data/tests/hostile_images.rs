@@ -238,6 +238,22 @@ fn what_is_no_image_is_described() {
 }
 
 #[test]
+#[cfg(unix)]
+fn files_without_end_are_not_read() {
+    let message = Picture::open(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(
+        message.starts_with("/dev/zero: not a JPEG") && message.ends_with("nothing but zeros"),
+        "{message}"
+    );
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("sparse.png");
+    std::fs::write(&path, &png(png::ColorType::Rgb, 3)[..40]).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let message = Picture::open(&path).unwrap_err().to_string();
+    assert!(message.contains("sparse.png: more than"), "{message}");
+}
+
+#[test]
 fn files_are_known_by_content_and_errors_name_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("photo.jpg");

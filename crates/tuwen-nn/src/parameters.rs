@@ -58,6 +58,14 @@ impl Parameters {
         parameters.map(|entry| entry.param.value().elements()).sum()
     }
 
+    /// These with those of another network behind them, whose adapters are left out.
+    pub fn and(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.entries.extend(other.iter().cloned());
+        all.linears.extend_from_slice(&other.linears);
+        all
+    }
+
     /// Paths of the linear layers, in order of construction.
     pub fn linears(&self) -> &[String] {
         &self.linears

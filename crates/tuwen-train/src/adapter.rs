@@ -55,7 +55,11 @@ pub(crate) fn export(directory: &Path, parameters: &Parameters, recipe: &Recipe)
     })
 }
 
+/// What a model is opened by: the built-in one by its name, others by their path.
 fn name(recipe: &Recipe, path: &Path) -> String {
+    if path == Path::new(tuwen::BUILTIN) {
+        return tuwen::BUILTIN.to_owned();
+    }
     recipe.resolve(path).to_string_lossy().into_owned()
 }
 

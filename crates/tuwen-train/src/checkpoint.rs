@@ -118,6 +118,7 @@ impl Checkpoints {
         if target.exists() {
             return Ok(target);
         }
+        self.remove_rubble()?;
         replace_directory(&target, |building| {
             let changing = parameters.iter().filter(|entry| changes(entry));
             let weights = changing.map(|entry| (entry.name.clone(), entry.param.value()));
@@ -131,22 +132,26 @@ impl Checkpoints {
                 serde_json::to_vec_pretty(state).map_err(|error| TrainError::io(&path)(error.into()))?;
             Ok::<_, TrainError>(write_atomically(&path, |out| out.write_all(&text))?)
         })?;
-        self.remove_rubble()?;
         let old = self.list()?;
         for path in old.iter().take(old.len().saturating_sub(KEPT)) {
-            fs::remove_dir_all(path).map_err(TrainError::io(path))?;
+            // Away from its name first: a run that is killed meanwhile leaves no part of a checkpoint under it.
+            let hidden = self.directory.join(".removed");
+            fs::rename(path, &hidden)
+                .and_then(|()| fs::remove_dir_all(&hidden))
+                .map_err(TrainError::io(path))?;
         }
         Ok(target)
     }
 
-    /// Removes what a killed run left half built.
+    /// Removes what runs that were killed while they wrote or removed a checkpoint left.
     fn remove_rubble(&self) -> Result<(), TrainError> {
-        let entries = fs::read_dir(&self.directory).map_err(TrainError::io(&self.directory))?;
-        let half_built = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "building");
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(half_built) {
-            fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
-        }
-        Ok(())
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let hidden = entries
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".") && is_folder(entry));
+        hidden
+            .map(|entry| entry.path())
+            .try_for_each(|path| fs::remove_dir_all(&path).map_err(TrainError::io(&path)))
     }
 }
 

@@ -2,19 +2,16 @@
 
 use std::path::Path;
 
-use tuwen::Embeddings;
-use tuwen::export::{Export, Parts, Target};
+use tuwen::ImageFeatures;
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds, VisionConfig};
 use tuwen_nn::{ContrastiveLoss, Meanings, Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
 
 use crate::data::Preparation;
+use crate::evaluation::{self, Towers};
 use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Eval, ExportType};
-use crate::{Metrics, Recipe, Settings, TrainError, evaluation};
-
-/// Images and texts in one pass through a tower where nothing is kept for a backward pass.
-const CHUNK: usize = 64;
+use crate::{Metrics, Recipe, Settings, TrainError, export};
 
 /// The name of the loss in the log.
 const LOSS: &str = "contrastive";
@@ -50,16 +47,6 @@ impl Contrastive {
         let duplicates_are_positives = recipe.train.duplicates_are_positives;
         let loss = ContrastiveLoss::new(recipe.train.loss.into());
         Self { clip, config, preparation, loss, duplicates_are_positives }
-    }
-
-    /// Number of learnable values.
-    pub fn parameter_count(&self) -> usize {
-        self.clip.parameters().total()
-    }
-
-    /// How images and texts are prepared for this network.
-    pub fn preparation(&self) -> &Preparation {
-        &self.preparation
     }
 
     /// Unit vectors of the images and of the texts of a batch.
@@ -102,39 +89,6 @@ impl Contrastive {
     /// Unit vectors of texts.
     fn text(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
         ops::l2_normalize(&self.clip.text_features_by_length(tokens, pass))
-    }
-
-    /// Unit vectors of images `[n, 3, size, size]`, given as plain values.
-    pub(crate) fn embed_images(&self, pixel_values: &[f32]) -> Vec<f32> {
-        let size = self.preparation.image_size;
-        let embed = |chunk: &[f32]| {
-            let pixel_values = Tensor::new(chunk, &[chunk.len() / (3 * size * size), 3, size, size]);
-            no_grad(|| self.clip.embed_image(&pixel_values, &Pass::eval())).to_vec()
-        };
-        pixel_values.chunks(CHUNK * 3 * size * size).flat_map(embed).collect()
-    }
-
-    /// Unit vectors of texts.
-    pub(crate) fn embed_texts(&self, texts: &[String]) -> Result<Embeddings, TrainError> {
-        let tokens = self.preparation.tokens(texts)?;
-        let vectors = no_grad(|| self.text(&tokens, &Pass::eval())).to_vec();
-        Ok(Embeddings::new(vectors, self.dim()))
-    }
-
-    /// Width of a vector.
-    pub(crate) fn dim(&self) -> usize {
-        self.config.projection_dim
-    }
-
-    /// The model in the layout that most programs load; what that cannot hold is known before the first step.
-    pub(crate) fn prepare_export(&self, dtype: ExportType) -> Result<Export<'_>, TrainError> {
-        let parts = Parts {
-            config: &self.config,
-            weights: self.clip.parameters(),
-            processor: &self.preparation.processor,
-            tokenizer: Some(&self.preparation.tokenizer),
-        };
-        Ok(Export::new(parts, Target::usual(&self.config), dtype.into())?)
     }
 }
 
@@ -186,10 +140,13 @@ impl Objective for Contrastive {
     }
 
     fn evaluate(&self, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
-        evaluation::run(self, recipe, eval)
+        let Self { clip, config, preparation, .. } = self;
+        let towers = Towers { clip, config, preparation, features: ImageFeatures::Normalized };
+        evaluation::run(&towers, None, recipe, eval)
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        Ok(self.prepare_export(dtype)?.write_directory(directory, &mut |_| {})?)
+        let export = export::prepared(&self.config, self.clip.parameters(), &self.preparation, dtype)?;
+        Ok(export.write_directory(directory, &mut |_| {})?)
     }
 }

@@ -1,12 +1,14 @@
-//! Image-text pairs in batches, as contrastive training takes them.
+//! Image-text pairs and labelled images in batches, as training takes them.
 
 use std::sync::Arc;
 
-use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share, Survey};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
+use tuwen_eval::Classes;
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
 use tuwen_tensor::Tensor;
 
+use crate::classification::LabelledBatch;
 use crate::contrastive::{ClipBatch, Pairs};
 use crate::{BatchSource, Recipe, Sources, TrainError};
 
@@ -30,32 +32,33 @@ impl Preparation {
         Ok(TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: None })
     }
 
-    fn pairs(&self, batch: &Batch) -> Result<Pairs, TrainError> {
-        let shape = [batch.texts.len(), 3, self.image_size, self.image_size];
-        let pixel_values = Tensor::new(&batch.pixel_values, &shape);
-        Ok(Pairs { pixel_values, tokens: self.tokens(&batch.texts)? })
+    fn pixel_values(&self, batch: &Batch) -> Tensor {
+        Tensor::new(&batch.pixel_values, &[batch.keys.len(), 3, self.image_size, self.image_size])
     }
 }
 
 /// Batches of the recipe's data sets, in parts of `micro_batch_size`.
-pub struct ContrastiveData {
+struct Parts {
     /// Gives the parts of batches.
     loader: Loader,
-    parts: u64,
-    preparation: Preparation,
+    /// In a batch.
+    count: u64,
 }
 
-impl ContrastiveData {
-    /// Mixes the data sets of a recipe.
-    ///
-    /// # Errors
-    /// Weights that leave nothing, or data that do not fill a batch.
-    pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
+impl Parts {
+    /// Mixes the data sets; a sample without a text is passed over where `require_text`.
+    fn new(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: &Preparation,
+        require_text: bool,
+    ) -> Result<Self, TrainError> {
         let batch_size = recipe.train.batch_size;
         let micro_batch_size = recipe.train.micro_batch_size.unwrap_or(batch_size);
         let options = LoaderOptions {
             batch_size: micro_batch_size,
             seed: recipe.seed,
+            require_text,
             image_size: preparation.image_size,
             mean: preparation.processor.transform.mean,
             std: preparation.processor.transform.std,
@@ -66,25 +69,54 @@ impl ContrastiveData {
             ..LoaderOptions::default()
         };
         let loader = Loader::new(sources.weighted(), options)?;
-        let data = Self { loader, parts: (batch_size / micro_batch_size) as u64, preparation };
-        if data.batches_per_epoch() < recipe.train.accumulate_steps {
+        let parts = Self { loader, count: (batch_size / micro_batch_size) as u64 };
+        if parts.batches_per_epoch() < recipe.train.accumulate_steps {
             return Err(TrainError::TooLittleData {
-                samples: data.loader.samples_per_epoch(),
+                samples: parts.loader.samples_per_epoch(),
                 needed: batch_size * recipe.train.accumulate_steps as usize,
             });
         }
-        Ok(data)
+        Ok(parts)
     }
 
-    /// What each data set gives to an epoch.
-    pub fn shares(&self) -> Vec<Share> {
-        self.loader.shares()
+    fn batches_per_epoch(&self) -> u64 {
+        self.loader.batches_per_epoch() / self.count
     }
 
-    /// What could not be read so far, in words.
-    pub fn failed_samples(&self) -> Vec<String> {
+    /// The parts of each batch of one pass from `first` on.
+    fn epoch(&self, epoch: u64, first: u64) -> impl Iterator<Item = Result<Vec<Batch>, TrainError>> + use<> {
+        let parts = self.count;
+        let mut batches = self.loader.epoch(epoch, first * parts);
+        let count = self.batches_per_epoch().saturating_sub(first);
+        (0..count).map(move |_| Ok(batches.by_ref().take(parts as usize).collect::<Result<_, _>>()?))
+    }
+
+    fn failed_samples(&self) -> Vec<String> {
         let failures = self.loader.failures().into_iter();
         failures.map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
+    }
+}
+
+/// Image-text pairs of the recipe's data sets in batches.
+pub struct ContrastiveData {
+    parts: Parts,
+    preparation: Preparation,
+}
+
+impl ContrastiveData {
+    /// Mixes the data sets of a recipe.
+    ///
+    /// # Errors
+    /// Weights that leave nothing, or data that do not fill a batch.
+    pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
+        Ok(Self { parts: Parts::new(recipe, sources, &preparation, true)?, preparation })
+    }
+
+    /// What some samples say of all.
+    pub fn survey(&self) -> Survey {
+        /// Enough for a mean, and read in a moment.
+        const SAMPLES: usize = 32;
+        self.parts.loader.survey(SAMPLES)
     }
 }
 
@@ -92,18 +124,16 @@ impl BatchSource for ContrastiveData {
     type Batch = ClipBatch;
 
     fn batches_per_epoch(&self) -> u64 {
-        self.loader.batches_per_epoch() / self.parts
+        self.parts.batches_per_epoch()
     }
 
     fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<ClipBatch, TrainError>>> {
-        let (preparation, parts) = (self.preparation.clone(), self.parts);
-        let mut batches = self.loader.epoch(epoch, first * parts);
-        let count = self.batches_per_epoch().saturating_sub(first);
-        Box::new((0..count).map(move |_| {
+        let preparation = self.preparation.clone();
+        Box::new(self.parts.epoch(epoch, first).map(move |parts| {
             let mut batch = ClipBatch { parts: Vec::new(), meanings: Vec::new() };
-            for part in batches.by_ref().take(parts as usize) {
-                let part = part?;
-                batch.parts.push(preparation.pairs(&part)?);
+            for part in parts? {
+                let pixel_values = preparation.pixel_values(&part);
+                batch.parts.push(Pairs { pixel_values, tokens: preparation.tokens(&part.texts)? });
                 let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);
                 batch.meanings.extend(part.class_names.into_iter().zip(part.texts).map(meaning));
             }
@@ -112,6 +142,77 @@ impl BatchSource for ContrastiveData {
     }
 
     fn failures(&self) -> u64 {
-        self.loader.failure_count()
+        self.parts.loader.failure_count()
     }
+
+    fn shares(&self) -> Vec<Share> {
+        self.parts.loader.shares()
+    }
+
+    fn failed_samples(&self) -> Vec<String> {
+        self.parts.failed_samples()
+    }
+}
+
+/// Labelled images of the recipe's data sets in batches.
+pub struct ClassificationData {
+    parts: Parts,
+    preparation: Preparation,
+    classes: Classes,
+}
+
+impl ClassificationData {
+    /// Mixes the data sets of a recipe, whose samples are of these classes.
+    ///
+    /// # Errors
+    /// As [`ContrastiveData::new`].
+    pub fn new(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: Preparation,
+        classes: Classes,
+    ) -> Result<Self, TrainError> {
+        Ok(Self { parts: Parts::new(recipe, sources, &preparation, false)?, preparation, classes })
+    }
+}
+
+impl BatchSource for ClassificationData {
+    type Batch = LabelledBatch;
+
+    fn batches_per_epoch(&self) -> u64 {
+        self.parts.batches_per_epoch()
+    }
+
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<LabelledBatch, TrainError>>> {
+        let (classes, preparation) = (self.classes.clone(), self.preparation.clone());
+        Box::new(self.parts.epoch(epoch, first).map(move |parts| {
+            let labelled = |part: Batch| Ok((preparation.pixel_values(&part), labels(&part, &classes)?));
+            Ok(LabelledBatch { parts: parts?.into_iter().map(labelled).collect::<Result<_, TrainError>>()? })
+        }))
+    }
+
+    fn failures(&self) -> u64 {
+        self.parts.loader.failure_count()
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        self.parts.loader.shares()
+    }
+
+    fn failed_samples(&self) -> Vec<String> {
+        self.parts.failed_samples()
+    }
+}
+
+/// The place of the class of each sample.
+fn labels(batch: &Batch, classes: &Classes) -> Result<Vec<u32>, TrainError> {
+    let place = |i: usize| {
+        let (name, label) = (batch.class_names[i].as_deref(), batch.labels[i]);
+        let place = classes.place(name, label).map(|place| place as u32);
+        place.ok_or_else(|| TrainError::UnknownClass {
+            key: batch.keys[i].clone(),
+            class: name.map(str::to_owned).or_else(|| label.map(|label| label.to_string())),
+        })
+    };
+    (0..batch.keys.len()).map(place).collect()
 }

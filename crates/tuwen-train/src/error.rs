@@ -41,6 +41,16 @@ pub enum TrainError {
         /// What does not fit.
         reason: String,
     },
+    /// The run would take more memory than there is.
+    #[error("training needs about {} of memory, {} is available", gigabytes(*needed), gigabytes(*available))]
+    Memory {
+        /// Estimated bytes.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+        /// What to set instead.
+        advice: String,
+    },
     /// Too little data for a single step.
     #[error("the data give {samples} samples, fewer than the {needed} of a single step")]
     TooLittleData {
@@ -64,6 +74,17 @@ pub enum TrainError {
         what: &'static str,
         /// Its value.
         value: f64,
+    },
+    /// Data without classes to learn.
+    #[error("{0}")]
+    Classes(String),
+    /// A sample that is of no class of the head.
+    #[error("{key}: {}", class.as_ref().map_or("no class".to_owned(), |class| format!("class {class:?} is not among those of the head")))]
+    UnknownClass {
+        /// The sample.
+        key: String,
+        /// Its class, where it has one.
+        class: Option<String>,
     },
     /// Data that an evaluation cannot use.
     #[error("evaluation {eval:?}: {reason}")]
@@ -119,6 +140,11 @@ impl From<tuwen::Error> for TrainError {
             other => Self::Model(other.to_string()),
         }
     }
+}
+
+/// `1.2 GB`
+pub(crate) fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 impl TrainError {

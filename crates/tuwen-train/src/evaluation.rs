@@ -1,76 +1,82 @@
-//! Evaluations of a contrastive model on held-out data.
+//! Evaluations of a model in training on held-out data.
 
-use std::collections::BTreeMap;
+use tuwen::{Embeddings, ImageFeatures, LinearClassifier, Picture};
+use tuwen_data::dataset::{self, DatasetSpec};
+use tuwen_eval::{Classes, Encoded, Encoder, EvalError, Metrics, encode, metrics, suites};
+use tuwen_models::clip::{Clip, ClipConfig};
+use tuwen_nn::Pass;
+use tuwen_tensor::{Tensor, no_grad, ops};
 
-use tuwen::{Embeddings, Picture, templates};
-use tuwen_data::dataset::{self, DatasetSpec, Sample};
-
-use crate::contrastive::Contrastive;
-use crate::evaluate::{ensemble, retrieval, zero_shot};
+use crate::data::Preparation;
 use crate::recipe::{Eval, EvalKind};
-use crate::{Metrics, Recipe, TrainError};
+use crate::{Recipe, TrainError};
 
-/// Images that are decoded before they are embedded.
-const CHUNK: usize = 256;
-
-/// Makes one evaluation of a recipe.
-pub(crate) fn run(model: &Contrastive, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
-    let spec = recipe.dataset(&DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) });
-    let (images, samples, failed) = embed(model, &spec)?;
-    let fail = |reason: &str| TrainError::Eval { eval: eval.name(), reason: reason.to_owned() };
-    if samples.is_empty() {
-        return Err(fail("no image can be read"));
-    }
-    let mut metrics = match eval.kind {
-        EvalKind::Retrieval => {
-            let texts: Vec<String> = samples.iter().flat_map(|sample| sample.texts.clone()).collect();
-            if texts.is_empty() {
-                return Err(fail("retrieval needs captions, and there are none"));
-            }
-            let of_image = |(image, sample): (usize, &Sample)| vec![image; sample.texts.len()];
-            let image_of_text: Vec<usize> = samples.iter().enumerate().flat_map(of_image).collect();
-            retrieval(&images, &model.embed_texts(&texts)?, &image_of_text)
-        }
-        EvalKind::ZeroShot => {
-            let named = |sample: &Sample| Some((sample.label?, sample.class_name.clone()?));
-            let labelled: Option<Vec<(i64, String)>> = samples.iter().map(named).collect();
-            let labelled =
-                labelled.ok_or_else(|| fail("zero-shot needs a label and a class name in each sample"))?;
-            let classes: BTreeMap<i64, String> = labelled.iter().cloned().collect();
-            let names: Vec<String> = classes.values().map(|class| class.replace('_', " ")).collect();
-            let prompts =
-                templates::fill(&names, &eval.templates).map_err(|error| fail(&error.to_string()))?;
-            let order: BTreeMap<i64, usize> = classes.keys().copied().zip(0..).collect();
-            let labels: Vec<usize> = labelled.iter().map(|(label, _)| order[label]).collect();
-            zero_shot(&images, &ensemble(model.embed_texts(&prompts)?, eval.templates.len()), &labels)
-        }
-    };
-    if failed > 0 {
-        metrics.insert("failed".into(), failed as f64);
-    }
-    Ok(metrics)
+/// The towers of a model in training, as a benchmark knows them.
+pub(crate) struct Towers<'a> {
+    pub clip: &'a Clip,
+    pub config: &'a ClipConfig,
+    pub preparation: &'a Preparation,
+    /// What images are described by.
+    pub features: ImageFeatures,
 }
 
-/// Embeds the images of a data set; samples whose image cannot be read are left out and counted.
-fn embed(model: &Contrastive, spec: &DatasetSpec) -> Result<(Embeddings, Vec<Sample>, usize), TrainError> {
-    let dataset = dataset::open(spec)?;
-    let transform = &model.preparation().processor.transform;
-    let (mut samples, mut failed, mut vectors) = (Vec::new(), 0, Vec::new());
-    for start in (0..dataset.len()).step_by(CHUNK) {
-        let mut pixel_values = Vec::new();
-        for index in start..dataset.len().min(start + CHUNK) {
-            let read = || {
-                let sample = dataset.get(index).ok()?;
-                Some((Picture::decode(&sample.image).ok()?, sample))
-            };
-            let Some((picture, sample)) = read() else {
-                failed += 1;
-                continue;
-            };
-            pixel_values.extend(transform.pixel_values(&transform.apply(&picture)));
-            samples.push(Sample { image: Vec::new(), ..sample });
-        }
-        vectors.extend(model.embed_images(&pixel_values));
+impl Encoder for Towers<'_> {
+    type Image = Vec<f32>;
+
+    fn dim(&self) -> usize {
+        self.config.image_feature_dim(self.features)
     }
-    Ok((Embeddings::new(vectors, model.dim()), samples, failed))
+
+    fn prepare(&self, image: &Picture) -> Vec<f32> {
+        let transform = &self.preparation.processor.transform;
+        transform.pixel_values(&transform.apply(image))
+    }
+
+    fn images(&self, images: &[Vec<f32>]) -> Embeddings {
+        let size = self.preparation.image_size;
+        let pixel_values = Tensor::new(&images.concat(), &[images.len(), 3, size, size]);
+        let pass = Pass::eval();
+        let vectors = no_grad(|| self.clip.image_features_as(self.features, &pixel_values, &pass));
+        Embeddings::new(vectors.to_vec(), self.dim())
+    }
+
+    fn texts(&self, texts: &[String]) -> Result<Embeddings, EvalError> {
+        let tokens = self.preparation.tokens(texts).map_err(|error| EvalError::Model(error.to_string()))?;
+        let features = no_grad(|| self.clip.text_features_by_length(&tokens, &Pass::eval()));
+        Ok(Embeddings::new(ops::l2_normalize(&features).to_vec(), self.config.projection_dim))
+    }
+}
+
+/// Makes one evaluation of a recipe; `head` is what classifies where that is learnt.
+pub(crate) fn run(
+    towers: &Towers<'_>,
+    head: Option<&LinearClassifier>,
+    recipe: &Recipe,
+    eval: &Eval,
+) -> Result<Metrics, TrainError> {
+    let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
+    let dataset = dataset::open(&recipe.dataset(&spec))?;
+    let fail = |error: EvalError| TrainError::Eval { eval: eval.name(), reason: error.to_string() };
+    let measure = || -> Result<Metrics, EvalError> {
+        let encoded = encode(towers, dataset.as_ref(), &mut |_| ())?;
+        let mut metrics = match (eval.kind, head) {
+            (EvalKind::Retrieval, _) => suites::retrieval(towers, &encoded)?,
+            (EvalKind::ZeroShot, _) => suites::zero_shot(towers, &encoded, &eval.templates)?,
+            (EvalKind::Classification, Some(head)) => classification(head, &encoded)?,
+            (EvalKind::Classification, None) => {
+                return Err(EvalError::Setting("this objective learns no classifier".into()));
+            }
+        };
+        if !encoded.failed.is_empty() {
+            metrics.insert("failed".into(), encoded.failed.len() as f64);
+        }
+        Ok(metrics)
+    };
+    measure().map_err(fail)
+}
+
+fn classification(head: &LinearClassifier, encoded: &Encoded) -> Result<Metrics, EvalError> {
+    let classes = Classes::from_names(head.labels().to_vec());
+    let labels = classes.places(&encoded.samples, &encoded.data)?;
+    Ok(metrics::classification(&metrics::log_softmax(head.logits(&encoded.images)), &labels))
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tuwen_data::loader::Share;
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, ops};
 
@@ -65,4 +66,14 @@ pub trait BatchSource {
 
     /// Samples that could not be read so far.
     fn failures(&self) -> u64;
+
+    /// What each of several data sets gives to an epoch.
+    fn shares(&self) -> Vec<Share> {
+        Vec::new()
+    }
+
+    /// What could not be read so far, in words.
+    fn failed_samples(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

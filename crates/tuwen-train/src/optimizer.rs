@@ -69,6 +69,13 @@ impl Optimizer {
         Self { settings, slots: parameters.trainable().map(slot).collect(), steps: 0 }
     }
 
+    /// Multiplies the learning rate of each parameter by a factor of its name.
+    pub fn scale_lr(&mut self, factor: impl Fn(&str) -> f64) {
+        for slot in &mut self.slots {
+            slot.lr_scale *= factor(&slot.name);
+        }
+    }
+
     /// Takes a step along gradients and returns their length before clipping. Nothing changes if that is no number.
     pub fn step(&mut self, mut gradients: Gradients, lr: f64) -> f64 {
         let take =

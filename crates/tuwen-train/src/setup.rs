@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
+use tuwen_eval::Classes;
 use tuwen_models::clip::config::{
     LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
 };
-
 use tuwen_models::clip::{
     Clip, ClipConfig, ClipImageProcessor, TextConfig, TextPooling, VisionConfig, presets,
 };
@@ -17,28 +17,82 @@ use tuwen_nn::Scope;
 use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 
+use crate::classification::Classification;
 use crate::contrastive::Contrastive;
-use crate::data::{ContrastiveData, Preparation};
+use crate::data::{ClassificationData, ContrastiveData, Preparation};
+use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
-use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
+use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter, export};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 const TOKENIZER: &str = "tokenizer";
 
-/// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint.
+/// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint. Before it takes
+/// much memory, `allowed` is asked whether it may.
 ///
 /// # Errors
-/// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from.
+/// Everything that can be wrong with the recipe, the data it names, and a checkpoint to go on from; what `allowed` gives.
 pub fn contrastive(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: &dyn Fn(&Plan) -> Result<(), TrainError>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
+    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
+    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
+    let clip = Clip::new(&config, scope)?;
+    check_export(&recipe, &config, &preparation, &clip)?;
+    let objective = Contrastive::new(clip, config, preparation, &recipe);
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares fine-tuning for classification: tokenizer, classes, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`]; samples without a class.
+pub fn classification(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<Classification, ClassificationData>, TrainError> {
+    let (config, preparation, scope) = parts(&recipe, sources, start)?;
+    let settings = recipe.classification.clone().unwrap_or_default();
+    let classes = match settings.classes.is_empty() {
+        true => sources.classes()?,
+        false => Classes::from_names(settings.classes.clone()),
+    };
+    let data = ClassificationData::new(&recipe, sources, preparation.clone(), classes.clone())?;
+    let clip = Clip::new(&config, scope)?;
+    check_export(&recipe, &config, &preparation, &clip)?;
+    let objective = Classification::new(clip, config, preparation, classes, settings)?;
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// What cannot be exported is known before the first step, not after the last.
+fn check_export(
+    recipe: &Recipe,
+    config: &ClipConfig,
+    preparation: &Preparation,
+    clip: &Clip,
+) -> Result<(), TrainError> {
+    if !recipe.export.adapter {
+        export::prepared(config, clip.parameters(), preparation, recipe.export.dtype)?;
+    }
+    Ok(())
+}
+
+/// The network's sizes, what prepares its inputs, and where its weights come from.
+fn parts(
+    recipe: &Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<(ClipConfig, Preparation, Scope), TrainError> {
     let files = match &recipe.model.init_from {
         None => None,
-        Some(from) => Some(adapter::open_base(&recipe, from)?),
+        Some(from) => Some(adapter::open_base(recipe, from)?),
     };
-    let tokenizer = Arc::new(tokenizer(&recipe, sources, files.as_ref(), start)?);
+    let tokenizer = Arc::new(tokenizer(recipe, sources, files.as_ref(), start)?);
     let (config, processor, scope) = match files {
         None => {
             let mut config = config(&recipe.model, &tokenizer)?;
@@ -57,7 +111,7 @@ pub fn contrastive(
                 let added = [("logit_bias".to_owned(), bias)].into();
                 files.weights = Arc::new(Overlay::new(files.weights, added));
             }
-            let scope = adapter::scope(&recipe, &files)?;
+            let scope = adapter::scope(recipe, &files)?;
             (files.config, files.processor, scope)
         }
     };
@@ -67,13 +121,7 @@ pub fn contrastive(
         processor,
         tokenizer,
     };
-    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
-    let clip = Clip::new(&config, scope)?;
-    let objective = Contrastive::new(clip, config, preparation, &recipe);
-    if !recipe.export.adapter {
-        objective.prepare_export(recipe.export.dtype)?;
-    }
-    Trainer::new(recipe, objective, data, start)
+    Ok((config, preparation, scope))
 }
 
 /// Images as the program prepares them that loads the exported model.

@@ -3,12 +3,18 @@
 use std::sync::Arc;
 
 use tuwen_data::check::{CheckOptions, Source, SourceReport, check};
-use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
+use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec, Sample};
+use tuwen_eval::{Classes, EvalError};
 
-use crate::Recipe;
+use crate::recipe::Objective;
+use crate::{Recipe, TrainError};
 
 /// The data sets of a recipe, in its order.
-pub struct Sources(Vec<Opened>);
+pub struct Sources {
+    all: Vec<Opened>,
+    /// Whether classes are learnt, not texts.
+    of_classes: bool,
+}
 
 struct Opened {
     dataset: Arc<dyn Dataset>,
@@ -33,33 +39,55 @@ impl Sources {
             let dataset = dataset::open(&recipe.dataset(spec))?.into();
             Ok(Opened { dataset, weight: spec.weight, has_templates: !spec.caption_templates.is_empty() })
         };
-        recipe.data.iter().map(open).collect::<Result<_, DataError>>().map(Self)
+        let all = recipe.data.iter().map(open).collect::<Result<_, DataError>>()?;
+        Ok(Self { all, of_classes: recipe.train.objective == Objective::Classification })
     }
 
     /// Samples in all of them.
     pub fn samples(&self) -> usize {
-        self.0.iter().map(|source| source.dataset.len()).sum()
+        self.all.iter().map(|source| source.dataset.len()).sum()
     }
 
     /// Looks at the samples before they are learnt from. `progress` is told how many were looked at since the last time.
     pub fn check(&self, options: &CheckOptions, progress: &mut dyn FnMut(usize)) -> Vec<SourceReport> {
-        let sources: Vec<Source> = self.0.iter().map(Opened::to_check).collect();
-        check(&sources, options, progress)
+        let options = CheckOptions { classes: self.of_classes, ..options.clone() };
+        let sources: Vec<Source> = self.all.iter().map(Opened::to_check).collect();
+        check(&sources, &options, progress)
     }
 
     /// All captions, from which a vocabulary may be learnt. Samples that cannot be read have none.
     pub fn captions(&self) -> impl Iterator<Item = String> {
         let texts =
             |dataset: &dyn Dataset, index| dataset.get(index).map(|sample| sample.texts).unwrap_or_default();
-        self.0.iter().flat_map(move |source| {
+        self.all.iter().flat_map(move |source| {
             (0..source.dataset.len()).flat_map(move |index| texts(&*source.dataset, index))
         })
+    }
+
+    /// The classes of all samples that can be read.
+    ///
+    /// # Errors
+    /// Samples without a class, or fewer than two classes.
+    pub(crate) fn classes(&self) -> Result<Classes, TrainError> {
+        let readable = |source: &Opened| {
+            let dataset = source.dataset.clone();
+            (0..dataset.len()).filter_map(move |index| dataset.get(index).ok())
+        };
+        let bare = |sample| Sample { image: Vec::new(), texts: Vec::new(), ..sample };
+        let samples: Vec<Sample> = self.all.iter().flat_map(readable).map(bare).collect();
+        let data = "[[data]]";
+        let fail = |error: EvalError| TrainError::Classes(error.to_string());
+        let classes = Classes::of(&samples, data).map_err(fail)?;
+        match classes.len() {
+            0 | 1 => Err(fail(EvalError::OneClass { data: data.into(), count: classes.len() })),
+            _ => Ok(classes),
+        }
     }
 
     /// The data sets with their weights.
     pub(crate) fn weighted(&self) -> Vec<(Box<dyn Dataset>, f64)> {
         let weighted =
             |source: &Opened| (Box::new(source.dataset.clone()) as Box<dyn Dataset>, source.weight);
-        self.0.iter().map(weighted).collect()
+        self.all.iter().map(weighted).collect()
     }
 }

@@ -9,6 +9,7 @@ use tuwen_nn::Pass;
 use tuwen_tensor::Gradients;
 
 use crate::checkpoint::{self, Checkpoints, State};
+use crate::layer_decay::LayerDecay;
 use crate::{
     Average, BatchSource, EvalRecord, Log, Metrics, Objective, Optimizer, Recipe, Schedule, StepRecord,
     TrainError, adapter, average,
@@ -89,6 +90,10 @@ impl<O: Objective, D: BatchSource<Batch = O::Batch>> Trainer<O, D> {
         };
         let mut optimizer =
             Optimizer::new(objective.parameters(), &recipe.groups, objective.optimizer_settings(&recipe));
+        if let Some(decay) = recipe.optimizer.layer_decay {
+            let factors = LayerDecay::new(decay, objective.parameters());
+            optimizer.scale_lr(|name| factors.of(name));
+        }
         let per_epoch = data.batches_per_epoch();
         if optimizer.trained() == 0 {
             return Err(TrainError::AllFrozen);

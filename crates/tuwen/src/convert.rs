@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tuwen_tensor::checkpoint::StoredType;
+use tuwen_tensor::checkpoint::{StoredType, replace_directory};
 
 use crate::export::{Export, Parts, Progress, Target};
-use crate::{Error, ModelFiles};
+use crate::{Error, LinearClassifier, ModelFiles};
 
 /// The file in a converted directory that says where it comes from.
 pub const RECORD: &str = "tuwen.json";
@@ -54,6 +54,8 @@ struct Record {
 /// A conversion that nothing is in the way of.
 pub struct Prepared<'a> {
     export: Export<'a>,
+    /// What a fine-tuned model brings along; only tuwen reads it.
+    classifier: Option<&'a LinearClassifier>,
     destination: &'a Path,
     is_file: bool,
     source: &'a str,
@@ -78,7 +80,8 @@ impl<'a> Conversion<'a> {
         };
         let export = Export::new(parts, self.target, self.stored)?;
         let Self { destination, target, .. } = self;
-        Ok(Prepared { export, destination, is_file, source: &files.name, target })
+        let classifier = files.own_classifier.as_ref().filter(|_| !is_file);
+        Ok(Prepared { export, classifier, destination, is_file, source: &files.name, target })
     }
 
     /// Whether a file is meant: openai/CLIP's models are single files.
@@ -153,24 +156,12 @@ impl Prepared<'_> {
     /// # Errors
     /// What the file system or a tensor fails with; then the destination is as it was.
     pub fn write(mut self, progress: &mut Progress<'_>) -> Result<Written, Error> {
-        if self.is_file {
-            self.export.write_weights(self.destination, progress)?;
-        } else {
-            let record = Record {
-                converted_from: self.source.to_owned(),
-                program: self.target.program().to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                files: self.export.file_names(),
-            };
-            let text = serde_json::to_string_pretty(&record);
-            let text = text.map_err(|error| Error::io(self.destination)(error.into()))?;
-            self.export.add_document(RECORD, text + "\n");
-            self.export.write_directory(self.destination, progress)?;
-        }
         let paths = if self.is_file {
+            self.export.write_weights(self.destination, progress)?;
             vec![self.destination.to_owned()]
         } else {
-            self.export.file_names().iter().map(|name| self.destination.join(name)).collect()
+            let names = self.write_directory(progress)?;
+            names.iter().map(|name| self.destination.join(name)).collect()
         };
         let sized = |path: PathBuf| {
             let metadata = fs::metadata(&path).map_err(Error::io(&path))?;
@@ -181,5 +172,29 @@ impl Prepared<'_> {
             tensors: self.export.tensor_count(),
             notes: self.export.notes().to_vec(),
         })
+    }
+
+    /// Writes the directory and returns the names of its files.
+    fn write_directory(&mut self, progress: &mut Progress<'_>) -> Result<Vec<String>, Error> {
+        let mut files = self.export.file_names();
+        files.extend(self.classifier.map(|_| LinearClassifier::FILE.to_owned()));
+        let record = Record {
+            converted_from: self.source.to_owned(),
+            program: self.target.program().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            files: files.clone(),
+        };
+        let text = serde_json::to_string_pretty(&record);
+        let text = text.map_err(|error| Error::io(self.destination)(error.into()))?;
+        self.export.add_document(RECORD, text + "\n");
+        replace_directory(self.destination, |building| {
+            self.export.fill(building, progress)?;
+            match self.classifier {
+                Some(classifier) => classifier.write(&building.join(LinearClassifier::FILE)),
+                None => Ok(()),
+            }
+        })?;
+        files.push(RECORD.to_owned());
+        Ok(files)
     }
 }

@@ -3,7 +3,7 @@
 use tuwen_data::image::Picture;
 use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
-use tuwen_models::clip::TokenIds;
+use tuwen_models::clip::{ImageFeatures, TokenIds};
 use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, ops};
 
@@ -19,8 +19,8 @@ const TEXT_BATCH: usize = 4096;
 #[derive(Clone, Copy)]
 pub struct Embedder<'m> {
     pub(crate) model: &'m Model,
-    /// Whether vectors keep the length that the towers give them.
-    pub(crate) raw: bool,
+    /// What images are described by; texts keep the length that their tower gives unless it is normalised.
+    pub(crate) features: ImageFeatures,
 }
 
 /// An image as the network takes it.
@@ -37,9 +37,9 @@ pub struct Texts {
 }
 
 impl Embedder<'_> {
-    /// Width of a vector.
+    /// Width of the vector of an image.
     pub fn dim(&self) -> usize {
-        self.model.config().projection_dim
+        self.model.config().image_feature_dim(self.features)
     }
 
     /// Images that go through the network together in [`Embedder::pixels`].
@@ -77,14 +77,16 @@ impl Embedder<'_> {
     /// A model that cannot read texts.
     pub fn texts(&self, texts: &[impl AsRef<str>]) -> Result<Texts, Error> {
         let batch = self.model.tokenizer.encode(texts)?;
-        let mut values = Vec::with_capacity(texts.len() * self.dim());
+        let dim = self.model.config().projection_dim;
+        let mut values = Vec::with_capacity(texts.len() * dim);
         for ids in batch.ids.chunks(TEXT_BATCH * batch.context_length.max(1)) {
             let tokens = TokenIds { ids: ids.to_vec(), length: batch.context_length, attention_mask: None };
             let features = self.model.clip.text_features_by_length(&tokens, &Pass::eval());
-            let vectors = if self.raw { features } else { ops::l2_normalize(&features) };
+            let normalized = self.features == ImageFeatures::Normalized;
+            let vectors = if normalized { ops::l2_normalize(&features) } else { features };
             values.extend(vectors.to_vec());
         }
-        Ok(Texts { embeddings: Embeddings::new(values, self.dim()), truncated: batch.truncated })
+        Ok(Texts { embeddings: Embeddings::new(values, dim), truncated: batch.truncated })
     }
 
     /// Numbers in a prepared image.
@@ -97,12 +99,7 @@ impl Embedder<'_> {
         let size = self.model.config().vision.image_size();
         let embed = |values: Vec<f32>| {
             let pixel_values = Tensor::new(&values, &[values.len() / self.pixel_count(), 3, size, size]);
-            let features = if self.raw {
-                self.model.clip.image_features(&pixel_values, &Pass::eval())
-            } else {
-                self.model.clip.embed_image(&pixel_values, &Pass::eval())
-            };
-            features.to_vec()
+            self.model.clip.image_features_as(self.features, &pixel_values, &Pass::eval()).to_vec()
         };
         Embeddings::new(batches.flat_map(embed).collect(), self.dim())
     }

@@ -159,6 +159,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A file that holds no linear classifier, or one that does not fit the model.
+    #[error("{}: {reason}", path.display())]
+    Classifier {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),

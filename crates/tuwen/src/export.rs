@@ -145,16 +145,22 @@ impl<'m> Export<'m> {
     /// # Errors
     /// What the file system or a tensor fails with; then what was there is still there.
     pub fn write_directory(&self, directory: &Path, progress: &mut Progress<'_>) -> Result<(), Error> {
-        replace_directory(directory, |building| {
-            self.write_weights(&building.join(self.weights_name), progress)?;
-            for (name, text) in &self.documents {
-                write_atomically(&building.join(name), |out| out.write_all(text.as_bytes()))?;
-            }
-            if let Some(tokenizer) = self.tokenizer {
-                tokenizer.save(building)?;
-            }
-            Ok(())
-        })
+        replace_directory(directory, |building| self.fill(building, progress))
+    }
+
+    /// Writes all files into a directory that is there.
+    ///
+    /// # Errors
+    /// As [`Export::write_directory`].
+    pub fn fill(&self, directory: &Path, progress: &mut Progress<'_>) -> Result<(), Error> {
+        self.write_weights(&directory.join(self.weights_name), progress)?;
+        for (name, text) in &self.documents {
+            write_atomically(&directory.join(name), |out| out.write_all(text.as_bytes()))?;
+        }
+        if let Some(tokenizer) = self.tokenizer {
+            tokenizer.save(directory)?;
+        }
+        Ok(())
     }
 
     /// Writes the weights alone, in place of what is there.

@@ -11,7 +11,7 @@ use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open
 
 use crate::place::{Embedded, Place};
 use crate::source::{self, Source};
-use crate::{Adapter, Error, Options, adapter, builtin};
+use crate::{Adapter, Error, LinearClassifier, Options, adapter, builtin};
 
 mod choice;
 mod tokenizer;
@@ -35,6 +35,8 @@ pub struct ModelFiles {
     pub processor: ClipImageProcessor,
     /// What a user should know about how the files were understood.
     pub notes: Vec<String>,
+    /// The classifier that the model was fine-tuned with.
+    pub own_classifier: Option<LinearClassifier>,
     /// The first size in which weights and configuration differ; then they do not load.
     misfit: Option<String>,
     pub(crate) tokenizer: Tokenizer,
@@ -118,8 +120,9 @@ impl ModelFiles {
         }
         let tokenizer = Tokenizer::read(place, origin, &config.text)?;
         let weights = Arc::from(weights);
+        let own_classifier = LinearClassifier::beside(place, &config)?;
         let name = model.to_owned();
-        Ok(Self { name, config, weights, weights_path, processor, notes, misfit, tokenizer })
+        Ok(Self { name, config, weights, weights_path, processor, notes, misfit, own_classifier, tokenizer })
     }
 }
 

@@ -18,6 +18,7 @@
 
 mod adapter;
 mod builtin;
+mod classifier;
 pub mod convert;
 mod embedder;
 mod embeddings;
@@ -36,6 +37,7 @@ pub mod templates;
 use std::path::PathBuf;
 
 pub use adapter::{Adapter, write as write_adapter};
+pub use classifier::LinearClassifier;
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
@@ -45,6 +47,7 @@ pub use model::Model;
 pub use source::BUILTIN;
 pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;
+pub use tuwen_models::clip::ImageFeatures;
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]

@@ -2,10 +2,10 @@
 
 use tuwen_data::image::Picture;
 use tuwen_data::tokenizer::ClipTokenizer;
-use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor};
+use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, ImageFeatures};
 
 use crate::files::{ModelFiles, Tokenizer};
-use crate::{Class, Embedder, Embeddings, Error, Matcher, Texts, templates};
+use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Texts, templates};
 
 /// A model in memory, ready to use.
 ///
@@ -18,6 +18,7 @@ pub struct Model {
     config: ClipConfig,
     name: String,
     notes: Vec<String>,
+    own_classifier: Option<LinearClassifier>,
 }
 
 impl Model {
@@ -27,8 +28,8 @@ impl Model {
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
         let clip = files.load()?;
-        let ModelFiles { name, config, processor, notes, tokenizer, .. } = files;
-        Ok(Self { clip, processor, tokenizer, config, name, notes })
+        let ModelFiles { name, config, processor, notes, own_classifier, tokenizer, .. } = files;
+        Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier })
     }
 
     /// What the model was asked for by.
@@ -44,6 +45,11 @@ impl Model {
     /// Sizes of the network.
     pub fn config(&self) -> &ClipConfig {
         &self.config
+    }
+
+    /// How images are prepared.
+    pub fn processor(&self) -> &ClipImageProcessor {
+        &self.processor
     }
 
     /// The network itself.
@@ -63,12 +69,22 @@ impl Model {
 
     /// Turns images and texts into vectors of unit length.
     pub fn embedder(&self) -> Embedder<'_> {
-        Embedder { model: self, raw: false }
+        self.embedder_of(ImageFeatures::Normalized)
     }
 
     /// Turns images and texts into vectors as the towers give them.
     pub fn raw_embedder(&self) -> Embedder<'_> {
-        Embedder { model: self, raw: true }
+        self.embedder_of(ImageFeatures::Projected)
+    }
+
+    /// Describes images by these features.
+    pub fn embedder_of(&self, features: ImageFeatures) -> Embedder<'_> {
+        Embedder { model: self, features }
+    }
+
+    /// The classifier that the model was fine-tuned with, where it was.
+    pub fn own_classifier(&self) -> Option<&LinearClassifier> {
+        self.own_classifier.as_ref()
     }
 
     /// Compares images with these texts.

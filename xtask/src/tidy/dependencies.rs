@@ -14,7 +14,7 @@ const HOUSE: [(&str, &[&str]); 13] = [
     ("tuwen-models", &["tuwen-data", "tuwen-nn", "tuwen-tensor", "tuwen-kernels"]),
     ("tuwen", LIBRARY),
     ("tuwen-eval", USERS),
-    ("tuwen-train", USERS),
+    ("tuwen-train", TRAINING),
     ("tuwen-index", &[]),
     ("tuwen-jobs", USERS),
     ("tuwen-server", SERVER),
@@ -23,6 +23,8 @@ const HOUSE: [(&str, &[&str]); 13] = [
 ];
 const LIBRARY: &[&str] = &["tuwen-models", "tuwen-data", "tuwen-nn", "tuwen-tensor", "tuwen-kernels"];
 const USERS: &[&str] = &["tuwen", "tuwen-models", "tuwen-data", "tuwen-nn", "tuwen-tensor", "tuwen-kernels"];
+const TRAINING: &[&str] =
+    &["tuwen-eval", "tuwen", "tuwen-models", "tuwen-data", "tuwen-nn", "tuwen-tensor", "tuwen-kernels"];
 const SERVER: &[&str] = &[
     "tuwen-jobs",
     "tuwen-index",

@@ -1,10 +1,10 @@
 //! `classify`: which of some labels fits an image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use tuwen::{Class, templates};
+use tuwen::{Class, Embedder, Embeddings, LinearClassifier, Model, templates};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -29,6 +29,10 @@ pub struct Classify {
     images: ImageInputs,
     #[command(flatten)]
     labels: LabelOptions,
+    /// A linear probe that `eval linear-probe --save` wrote, in place of labels
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["labels", "labels_file", "templates", "template_set", "templates_file"])]
+    probe: Option<PathBuf>,
     #[command(flatten)]
     templates: TemplateOptions,
     /// How many labels to give for each image [default: 5, with --json all]
@@ -49,10 +53,21 @@ struct Line<'a> {
 pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<Status, Failure> {
     let Classify { images, labels: label_options, templates: template_options, .. } = arguments;
     images.check()?;
+    Lines::check(arguments.output.as_deref())?;
+    if let Some(probe) = &arguments.probe {
+        let probe = LinearClassifier::read(probe).map_err(model_failure)?;
+        return arguments.by_classifier(&probe, &global.load(console)?, console);
+    }
+    // The head of a fine-tuned model needs no labels; for other models this is the way to the error.
+    if !label_options.are_given() && global.model.is_some() {
+        let model = global.load(console)?;
+        if let Some(classifier) = model.own_classifier() {
+            return arguments.by_classifier(classifier, &model, console);
+        }
+    }
     label_options.check_dataset(template_options.file())?;
     let labels = label_options.read(console)?;
     let templates = template_options.read(label_options.dataset(), console)?;
-    Lines::check(arguments.output.as_deref())?;
     let model = global.load(console)?;
     note_unknown_scripts("labels", &labels, &model, console);
     note_mixed_languages(
@@ -69,18 +84,44 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
         let prompts = templates::fill(&labels, &templates).map_err(Failure::usage)?;
         warn_of_cut(&prompts, classifier.truncated(), &model, console);
     }
-    let failed = Lines::write(arguments.output.as_deref(), console, |lines| {
-        let top = arguments.top.unwrap_or(if lines.json() { usize::MAX } else { SHOWN });
-        embed_images(images, model.embedder(), console, |batch| {
-            let scores = classifier.probabilities(&batch.vectors);
-            batch.rows().zip(scores).try_for_each(|((record, _), scores)| {
-                let mut classes = Class::ranked(&labels, &scores);
-                classes.truncate(top);
-                lines.put(&Line { input: &record.input, labels: &classes }, table)
+    arguments.each(model.embedder(), &labels, |vectors| classifier.probabilities(vectors), console)
+}
+
+impl Classify {
+    /// Classifies by a linear probe or the head of a fine-tuned model.
+    fn by_classifier(
+        &self,
+        classifier: &LinearClassifier,
+        model: &Model,
+        console: &Console,
+    ) -> Result<Status, Failure> {
+        let path = self.probe.as_deref().unwrap_or(Path::new(LinearClassifier::FILE));
+        classifier.check(model.config(), path).map_err(model_failure)?;
+        let embedder = model.embedder_of(classifier.features());
+        self.each(embedder, classifier.labels(), |vectors| classifier.probabilities(vectors), console)
+    }
+
+    /// Gives the labels of each image by the probabilities of its vector.
+    fn each(
+        &self,
+        embedder: Embedder<'_>,
+        labels: &[String],
+        probabilities: impl Fn(&Embeddings) -> Vec<Vec<f32>>,
+        console: &Console,
+    ) -> Result<Status, Failure> {
+        let failed = Lines::write(self.output.as_deref(), console, |lines| {
+            let top = self.top.unwrap_or(if lines.json() { usize::MAX } else { SHOWN });
+            embed_images(&self.images, embedder, console, |batch| {
+                let scores = probabilities(&batch.vectors);
+                batch.rows().zip(scores).try_for_each(|((record, _), scores)| {
+                    let mut classes = Class::ranked(labels, &scores);
+                    classes.truncate(top);
+                    lines.put(&Line { input: &record.input, labels: &classes }, table)
+                })
             })
-        })
-    })?;
-    Ok(Status::after(failed))
+        })?;
+        Ok(Status::after(failed))
+    }
 }
 
 /// The image, and its labels with percentages below.

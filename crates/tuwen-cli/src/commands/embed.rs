@@ -14,7 +14,7 @@ use crate::images::{ImageInputs, Images, stdin_twice};
 use crate::interrupt::stop_on_interrupt;
 use crate::labels::plural;
 use crate::models::{model_failure, warn_of_cut};
-use crate::output::{Line, Opened, Origin, OutputOptions, Run, Target};
+use crate::output::{Line, Origin, OutputOptions, Run, Target};
 use crate::pipeline::{Batch, Kind, Record, embed_unseen};
 use crate::texts::{TextInputs, Texts};
 
@@ -92,14 +92,11 @@ impl Job<'_> {
             raw: self.arguments.raw,
             dim: self.embedder.dim(),
         };
-        let mut run = match Run::open(target, origin, console)? {
-            Opened::Run(run) => run,
-            Opened::Whole => {
-                console.note(
-                    "note: the output is whole already, nothing was done; leave out --resume to replace it",
-                );
-                return Ok(0);
-            }
+        let Some(mut run) = Run::open(target, origin, console)? else {
+            console.note(
+                "note: the output is whole already, nothing was done; leave out --resume to replace it",
+            );
+            return Ok(0);
         };
         let stop = stop_on_interrupt()?;
         let mut cursor = run.cursor();

@@ -4,6 +4,7 @@ pub mod classify;
 pub mod completions;
 pub mod convert;
 pub mod embed;
+pub mod eval;
 pub mod man;
 pub mod r#match;
 pub mod params;

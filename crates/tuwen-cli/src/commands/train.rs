@@ -1,18 +1,22 @@
-//! `tuwen train RECIPE.toml`: contrastive pre-training by a recipe.
+//! `tuwen train RECIPE.toml`: contrastive pre-training, or fine-tuning for classification, by a recipe.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use serde_json::json;
 use tuwen_data::loader::Share;
-use tuwen_train::{Event, Metrics, Outcome, Recipe, Sources, Start, StepRecord, TrainError, setup};
+use tuwen_train::memory::Plan;
+use tuwen_train::{
+    BatchSource, Event, Metrics, Objective, Outcome, Recipe, Sources, Start, StepRecord, TrainError, Trainer,
+    recipe, setup,
+};
 
 use crate::console::{Console, Progress};
 use crate::failure::{Failure, Status};
 use crate::interrupt::stop_on_interrupt;
-use crate::{data_check, stores};
+use crate::{data_check, memory, stores};
 
 /// Steps over which the loss beside the progress bar is averaged.
 const SMOOTHING: f64 = 50.0;
@@ -29,6 +33,9 @@ pub struct Train {
     /// Look at every sample of the training data, print what is wrong, and train nothing; exits with 1 if anything is
     #[arg(long, conflicts_with = "resume")]
     check: bool,
+    /// Train though the memory will hardly suffice
+    #[arg(long)]
+    force: bool,
 }
 
 impl Train {
@@ -45,10 +52,29 @@ impl Train {
             return data_check::complete(&sources, console);
         }
         data_check::quick(&sources, console)?;
-        let mut trainer = setup::contrastive(recipe, &sources, start).map_err(explain)?;
+        let allowed = |plan: &Plan| self.check_memory(plan, console);
+        match recipe.train.objective {
+            recipe::Objective::Contrastive => {
+                let trainer = setup::contrastive(recipe, &sources, start, &allowed).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+            recipe::Objective::Classification => {
+                let trainer = setup::classification(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+        }
+    }
+
+    /// Runs what is set up.
+    fn go<O: Objective, D: BatchSource<Batch = O::Batch>>(
+        &self,
+        mut trainer: Trainer<O, D>,
+        output: &Path,
+        console: &Console,
+    ) -> Result<Status, Failure> {
         say_shares(&trainer.data().shares(), console);
         let (total, done) = trainer.progress();
-        let parameters = trainer.objective().parameter_count();
+        let parameters = trainer.objective().parameters().total();
         let trained = trainer.trained();
         let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
         console
@@ -84,6 +110,23 @@ impl Train {
         }
         Ok(Status::after(failed.len()))
     }
+
+    /// Says how much memory the run will take, and refuses it where there is less.
+    fn check_memory(&self, plan: &Plan, console: &Console) -> Result<(), TrainError> {
+        let needed = plan.estimate()?.total();
+        let Some(available) = memory::available() else { return Ok(()) };
+        if needed <= available {
+            let [needed, available] = [needed, available].map(|bytes| bytes as f64 / 1e9);
+            console.note(format_args!("about {needed:.1} GB of memory, {available:.1} GB are available"));
+            return Ok(());
+        }
+        let error = TrainError::Memory { needed, available, advice: plan.advice(available)? };
+        if self.force {
+            console.warn(format_args!("warning: {error}"));
+            return Ok(());
+        }
+        Err(error)
+    }
 }
 
 /// Says what each of several sources gives to an epoch.
@@ -98,6 +141,13 @@ fn say_shares(shares: &[Share], console: &Console) {
 
 fn explain(error: TrainError) -> Failure {
     match error {
+        TrainError::Memory { ref advice, .. } => {
+            let hint = format!("{advice}; --force trains all the same");
+            Failure::usage(error).hint(hint)
+        }
+        error if is_full_disk(&error) => {
+            Failure::from(error).hint("make room; `--resume` goes on from the newest checkpoint")
+        }
         error @ TrainError::OutputInUse(_) => {
             Failure::usage(error).hint("add --resume, or change `output` in the recipe")
         }
@@ -113,10 +163,21 @@ fn explain(error: TrainError) -> Failure {
         | TrainError::Model(_)
         | TrainError::Data(_)
         | TrainError::Tokenizer(_)
+        | TrainError::Classes(_)
+        | TrainError::UnknownClass { .. }
         | TrainError::Eval { .. }) => Failure::usage(error),
         error @ (TrainError::Load(_) | TrainError::Checkpoint(_)) => Failure::model(error),
         error => error.into(),
     }
+}
+
+/// Whether there is no room for what is to be written.
+fn is_full_disk(error: &TrainError) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+    let mut kinds = causes.filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+    kinds.any(|kind| matches!(kind, FileTooLarge | QuotaExceeded | StorageFull))
 }
 
 /// Tells of a run: one line for each evaluation, steps on the bar; with `--json` an object for each logged line.

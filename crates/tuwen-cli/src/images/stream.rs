@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
+use tuwen_data::image::sniff;
+
 use super::{Content, MAX_BYTES, Visitor, archive, check_size, visit_failure};
 
 /// Visits what a stream holds; its first bytes say whether it is a tar file or an image.
@@ -16,6 +18,8 @@ pub fn visit(name: &str, mut stream: impl Read, each: &mut Visitor<'_>) -> Contr
     }
     each(name.to_owned(), &mut || {
         let mut bytes = std::mem::take(&mut head);
+        // What is no image is not read to its end: it may have none.
+        sniff(&bytes)?;
         stream.by_ref().take(MAX_BYTES).read_to_end(&mut bytes)?;
         check_size(bytes.len() as u64)?;
         Ok(Content::Bytes(bytes))

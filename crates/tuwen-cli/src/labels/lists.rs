@@ -1,12 +1,15 @@
 //! Files with a list of texts: one a line, or JSON as CLIP benchmarks keep class names and templates.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
+use tuwen_data::files::read_text;
 
 use crate::failure::Failure;
+
+/// The longest file that is read, in bytes: a million labels.
+const LONGEST: u64 = 64 << 20;
 
 /// The texts of a file. A `.json` file holds a list, or an object with a list for each data set; `dataset` says which.
 ///
@@ -14,7 +17,7 @@ use crate::failure::Failure;
 /// A file that cannot be read, that is neither, or that does not hold the data set.
 pub fn read(path: &Path, dataset: Option<&str>) -> Result<Vec<String>, Failure> {
     let text =
-        fs::read_to_string(path).with_context(|| path.display().to_string()).map_err(Failure::usage)?;
+        read_text(path, LONGEST).with_context(|| path.display().to_string()).map_err(Failure::usage)?;
     let text = text.trim_start_matches('\u{feff}');
     if !is_json(path) {
         return Ok(text.lines().map(str::to_owned).collect());
@@ -66,6 +69,8 @@ fn strings(list: &Value) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn outcome(name: &str, text: &str, dataset: Option<&str>) -> Result<Vec<String>, String> {

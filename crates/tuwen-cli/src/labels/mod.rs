@@ -30,6 +30,11 @@ pub struct LabelOptions {
 }
 
 impl LabelOptions {
+    /// Whether the user gave any.
+    pub fn are_given(&self) -> bool {
+        self.labels.is_some() || self.labels_file.is_some()
+    }
+
     /// The labels in the order in which they are first given, without blanks and repetitions.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::pipeline::Record;
 pub use jsonl::Line;
-pub use run::{Opened, Origin, Run};
+pub use run::{Origin, Run};
 
 /// Where vectors go.
 #[derive(Args)]

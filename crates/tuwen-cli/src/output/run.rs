@@ -44,14 +44,6 @@ pub struct Origin {
     pub dim: usize,
 }
 
-/// A target that was opened.
-pub enum Opened {
-    /// There is work to do.
-    Run(Run),
-    /// The target is there, and no unfinished run beside it.
-    Whole,
-}
-
 /// A run and what it has finished.
 pub struct Run {
     target: Target,
@@ -68,20 +60,21 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins a run or takes up an unfinished one; inputs that failed in it are named again.
+    /// Begins a run or takes up an unfinished one; inputs that failed in it are named again. None where the target is
+    /// whole and no unfinished run beside it that could go on.
     ///
     /// # Errors
     /// A place that cannot be written to, an unfinished run that would be lost, or one of another model or with other
     /// options.
-    pub fn open(target: Target, origin: Origin, console: &Console) -> Result<Opened, Failure> {
+    pub fn open(target: Target, origin: Origin, console: &Console) -> Result<Option<Self>, Failure> {
         let directory = extended(&target.path, ".part");
         // Killed while it removed its parts, a run has left a folder without origin.
         if target.start == Start::Resume && target.path.exists() && !directory.join(ORIGIN).exists() {
-            let opened = whole(&target, &origin)?;
+            check_whole(&target, &origin)?;
             if directory.exists() {
                 remove(&directory)?;
             }
-            return Ok(opened);
+            return Ok(None);
         }
         let made =
             fs::create_dir(&directory).or_else(|error| if directory.is_dir() { Ok(()) } else { Err(error) });
@@ -99,7 +92,7 @@ impl Run {
             failed: 0,
         };
         run.take_up(console)?;
-        Ok(Opened::Run(run))
+        Ok(Some(run))
     }
 
     fn take_up(&mut self, console: &Console) -> Result<(), Failure> {
@@ -309,14 +302,14 @@ fn damaged(error: anyhow::Error) -> Failure {
     Failure::usage(error).hint("begin again with --restart")
 }
 
-/// The target is whole; of a Parquet file it can be told whether it is that of this model.
-fn whole(target: &Target, origin: &Origin) -> Result<Opened, Failure> {
+/// Of a target that is a Parquet file it can be told whether it was made with this model.
+fn check_whole(target: &Target, origin: &Origin) -> Result<(), Failure> {
     let other = (target.format == Format::Parquet).then(|| parquet::fingerprint(&target.path)).flatten();
     if other.is_some_and(|other| other != origin.fingerprint) {
         let error = anyhow!("{} is whole, but made with another model", target.path.display());
         return Err(Failure::usage(error).hint("remove it, or leave out --resume to replace it"));
     }
-    Ok(Opened::Whole)
+    Ok(())
 }
 
 /// Sees to it that no other process works at the same target.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::print_stderr)] // each test file uses a part; what is skipped is said
 
+pub mod training;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

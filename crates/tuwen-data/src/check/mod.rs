@@ -38,6 +38,8 @@ pub struct CheckOptions {
     pub time: Duration,
     /// Threads that look.
     pub threads: usize,
+    /// What is learnt is the class of an image; texts are not looked at.
+    pub classes: bool,
     /// Images whose shorter side has fewer pixels are tiny.
     pub min_side: u64,
     /// Images of more pixels are huge: they cost more to decode than they can teach.
@@ -51,6 +53,7 @@ impl Default for CheckOptions {
             samples: 2000,
             time: Duration::from_secs(3),
             threads: 1,
+            classes: false,
             min_side: 16,
             max_pixels: 50_000_000,
         }
@@ -61,7 +64,7 @@ impl Default for CheckOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
-    /// The image is not there. Such samples are passed over in training, as are all up to `NoText`.
+    /// The image is not there. Such samples are passed over in training, as are all up to `NoText`; a sample of `NoClass` stops it.
     MissingImage,
     /// The image, or what is said of it, cannot be read.
     Unreadable,
@@ -69,6 +72,8 @@ pub enum Problem {
     Sliver,
     /// There is no text, or only empty ones.
     NoText,
+    /// There is no class where classes are learnt.
+    NoClass,
     /// Another sample has an image of the same bytes.
     DuplicateImage,
     /// Another sample has the same text.
@@ -80,9 +85,9 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Whether training passes over such a sample.
+    /// Whether nothing can be learnt from such a sample.
     pub fn is_fatal(self) -> bool {
-        self <= Self::NoText
+        self <= Self::NoClass
     }
 }
 
@@ -94,6 +99,7 @@ impl fmt::Display for Problem {
             Self::Unreadable => "cannot be read",
             Self::Sliver => "are far too long for their width",
             Self::NoText => "have no text, or an empty one",
+            Self::NoClass => "have no class",
             Self::DuplicateImage => "have the image of another one",
             Self::DuplicateText => "have a text of another one",
             Self::TinyImage => "have a tiny image",

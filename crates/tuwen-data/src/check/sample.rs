@@ -43,7 +43,7 @@ impl Facts {
     }
 
     fn of_sample(index: usize, sample: Sample, options: &CheckOptions) -> Self {
-        let Sample { key, image, texts, .. } = sample;
+        let Sample { key, image, mut texts, class_name, label } = sample;
         let mut problems = Vec::new();
         if image.is_empty() {
             problems.push((Problem::MissingImage, key.clone()));
@@ -52,7 +52,12 @@ impl Facts {
                 image_problem(&image, options).map(|(problem, what)| (problem, format!("{key}: {what}"))),
             );
         }
-        if texts.iter().all(|text| text.trim().is_empty()) {
+        if options.classes {
+            texts.clear();
+            if class_name.is_none() && label.is_none() {
+                problems.push((Problem::NoClass, key.clone()));
+            }
+        } else if texts.iter().all(|text| text.trim().is_empty()) {
             problems.push((Problem::NoText, key.clone()));
         }
         let image = Some(image).filter(|image| !image.is_empty()).map(|image| hash(&image));

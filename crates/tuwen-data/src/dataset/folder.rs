@@ -2,10 +2,16 @@
 //! with its caption, or `a.json` with captions and class.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::metadata::{self, Metadata};
 use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
+use crate::files::read_limited;
+use crate::image;
+
+/// The longest text beside an image, in bytes.
+const MAX_BESIDE: u64 = 1 << 20;
 
 /// The images in a folder and below it, sorted by path. Links to folders are not followed.
 pub struct ImageFolder {
@@ -39,7 +45,8 @@ impl ImageFolder {
             return Ok(None);
         }
         let path = self.root.join(beside);
-        let bytes = std::fs::read(&path).map_err(DataError::io(&path))?;
+        let opened = File::open(&path).and_then(|file| read_limited(file, MAX_BESIDE));
+        let bytes = opened.map_err(DataError::io(&path))?;
         Ok(Some((path, bytes)))
     }
 
@@ -73,7 +80,7 @@ impl Dataset for ImageFolder {
         check_index(self, index)?;
         let file = &self.files[index];
         let path = self.root.join(file);
-        let image = std::fs::read(&path).map_err(DataError::io(path))?;
+        let image = image::read(&path).map_err(DataError::io(path))?;
         let (mut metadata, texts) = self.metadata(file)?;
         let folder = class_of(file);
         let place = folder.as_ref().and_then(|class| self.classes.binary_search(class).ok());

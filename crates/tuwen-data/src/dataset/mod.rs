@@ -209,8 +209,8 @@ impl Format {
 
 /// The first bytes of a file.
 fn head(place: &Place) -> std::io::Result<Vec<u8>> {
-    let length = place.len()?.min(512);
-    Ok(place.read(&[0..length])?.pop().unwrap_or_default())
+    let range = 0..place.len()?.min(512);
+    Ok(place.read(&[range])?.pop().unwrap_or_default())
 }
 
 /// Checks a number asked of a data set.

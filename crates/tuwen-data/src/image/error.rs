@@ -96,7 +96,8 @@ pub enum ImageError {
 impl ImageError {
     /// Something breaks the rules of a kind of file.
     pub(super) fn broken(format: Format, problem: impl fmt::Display) -> Self {
-        Self::Broken { format, problem: problem.to_string() }
+        // Some decoders end their sentence with the line.
+        Self::Broken { format, problem: problem.to_string().trim_end().to_owned() }
     }
 
     /// A file uses something that cannot be read.

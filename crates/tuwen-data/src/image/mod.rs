@@ -12,7 +12,7 @@ mod picture;
 mod resize;
 mod transform;
 
-pub use decode::{MAX_PIXELS, decode_rgb, dimensions};
+pub use decode::{MAX_BYTES, MAX_PIXELS, decode_rgb, dimensions, read, sniff};
 pub use error::{Format, ImageError};
 pub use normalizer::Normalizer;
 pub use orientation::Orientation;

@@ -101,7 +101,7 @@ impl Shared {
     }
 
     /// The order of an epoch.
-    fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
+    pub(super) fn order(&self, epoch: u64) -> Arc<Vec<u32>> {
         let mut orders = lock(&self.orders);
         if let Some((_, order)) = orders.iter().find(|(of, _)| *of == epoch) {
             return order.clone();

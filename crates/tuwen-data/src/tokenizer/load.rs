@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
@@ -12,6 +12,7 @@ use super::openai_vocabulary::OPENAI_MERGES;
 use super::symbols::{END_OF_WORD, byte_tokens};
 use super::vocabulary::{OPEN_CLIP_SPECIAL, OPENAI_SPECIAL, Vocabulary};
 use super::{ClipTokenizer, Flavour, TokenizerError, VocabularyError};
+use crate::files::read_limited;
 
 /// A file may have this many bytes, unpacked; CLIP's largest has 4 million.
 const MAX_BYTES: u64 = 64 << 20;
@@ -30,7 +31,7 @@ impl ClipTokenizer {
     /// # Errors
     /// [`TokenizerError::NotFound`] if none is there; else a file that cannot be read or makes no CLIP tokenizer.
     pub fn from_directory(directory: &Path, flavour: Flavour) -> Result<Self, TokenizerError> {
-        Self::from_files(directory, flavour, |path| File::open(path).and_then(read_limited))
+        Self::from_files(directory, flavour, read_file)
     }
 
     /// As [`ClipTokenizer::from_directory`], with files that `open` gives: those inside a program, for instance.
@@ -88,17 +89,16 @@ fn read<T>(
     parse(&bytes).map(Some).map_err(|reason| TokenizerError::Format { path: path.to_owned(), reason })
 }
 
-fn read_limited(source: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    source.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_BYTES} bytes")));
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Asked before opening, which would wait for the writer of a pipe.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
     }
-    Ok(bytes)
+    read_limited(File::open(path)?, MAX_BYTES)
 }
 
 fn unpack(bytes: &[u8]) -> Parsed<Vec<u8>> {
-    read_limited(GzDecoder::new(bytes)).map_err(|e| format!("cannot be unpacked: {e}"))
+    read_limited(GzDecoder::new(bytes), MAX_BYTES).map_err(|e| format!("cannot be unpacked: {e}"))
 }
 
 fn parse_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Parsed<T> {

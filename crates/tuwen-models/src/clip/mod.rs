@@ -4,6 +4,7 @@
 
 pub mod config;
 mod cost;
+mod features;
 pub mod groups;
 pub mod positions;
 pub mod presets;
@@ -13,6 +14,7 @@ pub mod weights;
 mod what_if;
 
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
+pub use features::ImageFeatures;
 pub use processor::ClipImageProcessor;
 pub use text::{TextTransformer, TokenIds};
 
@@ -143,7 +145,8 @@ impl Clip {
         if !self.logit_scale.is_trainable() {
             return;
         }
-        let clamped = self.logit_scale.value().item().clamp(0.0, MAX_LOGIT_SCALE);
-        self.logit_scale.assign(&Tensor::new(&[clamped], &[]));
+        let value = self.logit_scale.value();
+        let clamped = value.item().clamp(0.0, MAX_LOGIT_SCALE);
+        self.logit_scale.assign(&Tensor::on(value.device(), &[clamped], &[]));
     }
 }

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tuwen_data::augment::Augment;
 use tuwen_data::dataset::{Access, DatasetSpec, is_remote};
+use tuwen_data::files::read_text;
 use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
 
 mod changes;
+mod classification;
 mod lock;
 mod lora;
 mod model;
@@ -19,6 +21,7 @@ mod output;
 mod train;
 
 pub(crate) use changes::differences;
+pub use classification::{Classification, HeadInit, Objective};
 pub use lock::{Lock, LockedTower};
 pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
@@ -47,6 +50,9 @@ pub struct Recipe {
     pub augment: Augment,
     /// Length and rhythm of the run.
     pub train: Train,
+    /// The head and its loss, where the objective is classification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
     /// AdamW and its schedule.
     pub optimizer: Optimizer,
     /// Learning-rate factors and freezing by parameter name; the first match decides.
@@ -78,7 +84,9 @@ impl Recipe {
     /// # Errors
     /// One line that names the first thing wrong; for an unknown key, the known ones.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let text = std::fs::read_to_string(path).map_err(TrainError::io(path))?;
+        /// A thousand times what a long one has.
+        const LONGEST: u64 = 1 << 20;
+        let text = read_text(path, LONGEST).map_err(TrainError::io(path))?;
         let base = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, base).map_err(|(line, message)| TrainError::Recipe {
             path: path.to_owned(),
@@ -105,9 +113,30 @@ impl Recipe {
         self.tokenizer.check()?;
         self.train.check()?;
         self.optimizer.check()?;
+        self.classification.iter().try_for_each(Classification::check)?;
         self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
         self.export.check(self.lora.is_some(), &self.tokenizer)?;
-        self.eval.iter().try_for_each(Eval::check)
+        self.eval.iter().try_for_each(Eval::check)?;
+        self.check_objective()
+    }
+
+    /// What belongs to classification only is refused elsewhere: it would be of no effect.
+    fn check_objective(&self) -> Result<(), String> {
+        if self.train.objective == Objective::Classification {
+            return match (self.train.loss, self.export.adapter) {
+                (Loss::Siglip, _) => Err("train.loss is for contrastive training".into()),
+                (_, true) => Err("export.adapter would leave out the head of the classification".into()),
+                (Loss::Clip, false) => Ok(()),
+            };
+        }
+        let only = |what: &str| Err(format!("{what} needs train.objective = \"classification\""));
+        if self.classification.is_some() {
+            return only("[classification]");
+        }
+        if let Some(eval) = self.eval.iter().find(|eval| eval.kind == EvalKind::Classification) {
+            return only(&format!("eval {:?}: kind = \"classification\"", eval.name()));
+        }
+        Ok(())
     }
 
     /// Every pattern of a group has to match a parameter: one that does not is misspelt.

@@ -11,7 +11,7 @@ pub struct Model {
     /// The name of a published architecture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
-    /// A model directory whose weights the run starts from.
+    /// A model directory whose weights the run starts from, or `builtin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_from: Option<PathBuf>,
     /// A low-rank adapter in peft's layout: merged into the weights of `init_from`, or, with `[lora]`, trained further.

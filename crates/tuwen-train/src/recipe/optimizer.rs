@@ -27,6 +27,10 @@ pub struct Optimizer {
     /// What follows the warm-up.
     #[serde(default)]
     pub schedule: Decay,
+    /// The learning rate of a layer as a share of that of the layer above it; the head and what follows the last layer
+    /// have all of it (BEiT, arXiv 2106.08254).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// Greatest length of the gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grad_clip_norm: Option<f64>,
@@ -68,6 +72,9 @@ impl Group {
 impl Optimizer {
     pub(super) fn check(&self) -> Result<(), String> {
         positive("optimizer.lr", self.lr)?;
+        if let Some(decay) = self.layer_decay.filter(|decay| !(*decay > 0.0 && *decay <= 1.0)) {
+            return Err(format!("optimizer.layer_decay is {decay}; it has to be above 0 and at most 1"));
+        }
         self.grad_clip_norm.map_or(Ok(()), |norm| positive("optimizer.grad_clip_norm", norm))
     }
 }

@@ -15,6 +15,8 @@ pub enum EvalKind {
     Retrieval,
     /// Accuracy of naming the class of an image.
     ZeroShot,
+    /// Accuracy of the head that is learnt.
+    Classification,
 }
 
 impl EvalKind {
@@ -22,7 +24,7 @@ impl EvalKind {
     pub fn main_metric(self) -> &'static str {
         match self {
             Self::Retrieval => "mean_recall",
-            Self::ZeroShot => "top1",
+            Self::ZeroShot | Self::Classification => "top1",
         }
     }
 }
@@ -53,7 +55,7 @@ fn default_every_epochs() -> u64 {
     1
 }
 
-fn default_templates() -> Vec<String> {
+pub(super) fn default_templates() -> Vec<String> {
     vec!["a photo of a {}.".into()]
 }
 

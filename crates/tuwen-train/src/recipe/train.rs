@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tuwen_nn::PairLoss;
 
-use super::positive;
+use super::{Objective, positive};
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +20,13 @@ pub enum Loss {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// What is minimised.
+    /// What is learnt.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: Objective,
+    /// What is minimised in contrastive training.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loss: Loss,
-    /// Image-text pairs that are compared with each other.
+    /// Image-text pairs that are compared with each other, or labelled images.
     pub batch_size: usize,
     /// Pairs that go through the towers together, where that is less than a batch: a batch of any size then needs memory
     /// for this many only, and each tower runs forward twice. The gradients stay those of the whole batch (GradCache,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tuwen_data::files::read_text;
 use tuwen_nn::LoraConfig;
 
 use crate::Error;
@@ -35,8 +36,10 @@ struct Keys {
 
 /// Reads the settings of a LoRA adapter.
 pub(super) fn read(path: &Path) -> Result<AdapterConfig, Error> {
+    /// A hundred times what peft writes.
+    const LONGEST: u64 = 1 << 20;
     let fault = |reason: String| Error::Adapter { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = read_text(path, LONGEST).map_err(Error::io(path))?;
     let keys: Keys = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
     let unknown = |what: &str| Err(fault(format!("{what}; tuwen reads plain LoRA adapters")));
     if keys.peft_type != "LORA" {

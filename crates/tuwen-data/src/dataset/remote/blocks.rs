@@ -29,7 +29,8 @@ impl Read for Blocks {
         }
         let start = self.position / BLOCK * BLOCK;
         if self.block.0 != start || self.block.1.is_empty() {
-            let bytes = self.object.read(&[start..length.min(start + BLOCK)])?.pop().unwrap_or_default();
+            let block = start..length.min(start + BLOCK);
+            let bytes = self.object.read(&[block])?.pop().unwrap_or_default();
             self.block = (start, bytes);
         }
         let rest = self.block.1.get((self.position - start) as usize..).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{DataError, Dataset, Sample, check_index, is_remote};
+use crate::image;
 
 mod columns;
 mod rows;
@@ -84,7 +85,7 @@ impl Dataset for TableDataset {
             return Err(table.error(row, problem));
         }
         let path = table.folder().join(&image);
-        let bytes = std::fs::read(&path).map_err(|error| table.unreadable(row, path, &error))?;
+        let bytes = image::read(&path).map_err(|error| table.unreadable(row, path, &error))?;
         let texts = cells.text.take().into_iter().collect();
         let (class_name, label) = self.class(&mut cells);
         Ok(Sample { key: format!("{}:{image}", table.line(row)), image: bytes, texts, class_name, label })

@@ -182,7 +182,7 @@ fn ragged(record: &ByteRecord, width: usize) -> String {
 
 /// Whether the last cell runs over several lines. A quote that is not closed takes all lines that follow into one.
 fn has_newline(record: &ByteRecord) -> bool {
-    record.iter().last().is_some_and(|cell| cell.contains(&b'\n'))
+    record.iter().next_back().is_some_and(|cell| cell.contains(&b'\n'))
 }
 
 /// Whether a file ends with a quote, but for white space.

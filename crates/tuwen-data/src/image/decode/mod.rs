@@ -12,14 +12,22 @@ mod tiff;
 mod webp;
 
 use std::fs;
+use std::io::{self, Cursor, Read as _};
 use std::panic::catch_unwind;
 use std::path::Path;
 
 use super::error::{Format, ImageError};
 use super::{Picture, RgbImage};
+use crate::files::read_limited;
 
 /// The greatest number of pixels of an image: where Pillow begins to warn of decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
+
+/// The greatest length of an image file: room for [`MAX_PIXELS`] without compression.
+pub const MAX_BYTES: u64 = 1 << 30;
+
+/// Bytes at the beginning of a file that are enough for [`sniff`].
+const HEAD: u64 = 64;
 
 /// Decodes an image file and turns it into RGB as Pillow's `convert("RGB")` does.
 ///
@@ -74,11 +82,26 @@ impl Picture {
     /// Reads and decodes an image file; its name does not matter.
     ///
     /// # Errors
-    /// Where the file cannot be read, and see [`Picture::decode`]; the error names the file.
+    /// Where the file cannot be read or has more than [`MAX_BYTES`], and see [`Picture::decode`]; the error names the
+    /// file.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let decoded = fs::read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
+        let decoded = read(path).map_err(ImageError::from).and_then(|bytes| Self::decode(&bytes));
         decoded.map_err(|reason| ImageError::File { path: path.to_owned(), reason: Box::new(reason) })
     }
+}
+
+/// The bytes of an image file. Of a file that is none only the first: it may be huge, or have no end.
+///
+/// # Errors
+/// A file that cannot be read, or that has more than [`MAX_BYTES`].
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    if sniff(&head).is_err() {
+        return Ok(head);
+    }
+    read_limited(Cursor::new(head).chain(file), MAX_BYTES)
 }
 
 /// What a decoder works on.
@@ -123,8 +146,11 @@ impl File<'_> {
     }
 }
 
-/// The kind of file by its first bytes.
-fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
+/// The kind of an image file by its first bytes, of which 64 are enough.
+///
+/// # Errors
+/// What it seems to be if it is no image.
+pub fn sniff(bytes: &[u8]) -> Result<Format, ImageError> {
     Ok(match bytes {
         [] => return Err(ImageError::Empty),
         [0xff, 0xd8, 0xff, ..] => Format::Jpeg,

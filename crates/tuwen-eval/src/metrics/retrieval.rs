@@ -1,30 +1,8 @@
-//! Retrieval and zero-shot metrics over embeddings.
-
-use std::collections::BTreeMap;
+//! Retrieval and zero-shot classification over embeddings.
 
 use tuwen::Embeddings;
 
-/// Metrics by name, in percent or as plain numbers; the order is that of the names.
-pub type Metrics = BTreeMap<String, f64>;
-
-/// How many scores are above the best correct one, or equal to it and before it: the rank of the best correct
-/// candidate, counted from 0. With no correct candidate the rank is the number of candidates.
-fn rank(scores: &[f32], correct: impl Fn(usize) -> bool) -> usize {
-    let best = (0..scores.len()).filter(|&i| correct(i)).fold(None, |best: Option<usize>, i| match best {
-        Some(b) if scores[b] >= scores[i] => Some(b),
-        _ => Some(i),
-    });
-    let Some(best) = best else { return scores.len() };
-    // Not a number is counted as better: a broken model must not look perfect.
-    let beats = |(i, &score): (usize, &f32)| {
-        !correct(i)
-            && (score.is_nan()
-                || scores[best].is_nan()
-                || score > scores[best]
-                || (score == scores[best] && i < best))
-    };
-    scores.iter().enumerate().filter(|&candidate| beats(candidate)).count()
-}
+use super::{Metrics, classification, rank};
 
 /// Percentage of ranks below `k`.
 fn recall(ranks: &[usize], k: usize) -> f64 {
@@ -52,11 +30,9 @@ pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize
     metrics
 }
 
-/// Top-1 and top-5 accuracy in percent of images against one embedding a class.
+/// [`classification`] of images against one embedding a class.
 pub fn zero_shot(images: &Embeddings, classes: &Embeddings, labels: &[usize]) -> Metrics {
-    let scores = images.dot(classes).into_iter().zip(labels);
-    let ranks: Vec<usize> = scores.map(|(scores, &label)| rank(&scores, |class| class == label)).collect();
-    [("top1", 1), ("top5", 5)].map(|(name, k)| (name.to_owned(), recall(&ranks, k))).into()
+    classification(&images.dot(classes), labels)
 }
 
 /// The embedding of each class: the normalised mean of its prompts' directions, which lie class by class.
@@ -86,12 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn ties_and_not_a_number_do_not_flatter() {
-        assert_eq!(rank(&[0.5, 0.5, 0.5], |i| i == 2), 2);
-        assert_eq!(rank(&[0.5, 0.5, 0.5], |i| i == 0), 0);
-        assert_eq!(rank(&[f32::NAN, 0.5], |i| i == 1), 1);
-        assert_eq!(rank(&[0.1, f32::NAN], |i| i == 1), 1);
-        assert_eq!(rank(&[0.1, 0.2], |_| false), 2);
+    fn a_collapsed_model_guesses() {
         let collapsed = rows(&[[1.0, 0.0]; 20]);
         let labels: Vec<usize> = (0..20).collect();
         assert_eq!(zero_shot(&collapsed, &collapsed, &labels)["top1"], 5.0);

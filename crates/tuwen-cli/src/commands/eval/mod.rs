@@ -1,0 +1,132 @@
+//! `eval`: benchmarks of a model, one file a suite.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
+use tuwen_eval::{Encoded, Encoder, EvalError, encode};
+
+use crate::arguments::Global;
+use crate::console::Console;
+use crate::failure::{Failure, Status};
+use crate::stores;
+
+mod expect;
+mod features;
+mod linear_probe;
+mod report;
+mod retrieval;
+mod zeroshot;
+
+use expect::Expected;
+use report::Report;
+
+/// Arguments of `eval`.
+#[derive(Args)]
+#[command(subcommand_required = true)]
+pub struct Eval {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+/// The benchmarks.
+#[derive(Subcommand)]
+enum Suite {
+    /// Name the classes of images by prompts
+    Zeroshot(zeroshot::ZeroShot),
+    /// Find images by their captions, and captions by their images
+    Retrieval(retrieval::Retrieval),
+    /// Learn a linear classifier on the features of one data set, and measure it on another
+    LinearProbe(linear_probe::LinearProbe),
+}
+
+/// What every suite takes.
+#[derive(Args)]
+struct Common {
+    /// Only the first samples of each data set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Fail with exit status 4 unless a metric is what it should be: top1=75.2±0.5 (or +-0.5), top1>=75
+    #[arg(long = "expect", value_name = "METRIC")]
+    expected: Vec<Expected>,
+}
+
+/// Runs `eval`.
+pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Status, Failure> {
+    match &arguments.suite {
+        Suite::Zeroshot(suite) => suite.run(global, console),
+        Suite::Retrieval(suite) => suite.run(global, console),
+        Suite::LinearProbe(suite) => suite.run(global, console),
+    }
+}
+
+impl Common {
+    fn open(&self, path: &Path) -> Result<Box<dyn Dataset>, Failure> {
+        let mut spec = DatasetSpec::new(path);
+        spec.access = stores::access();
+        spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        dataset::open(&spec).map_err(data_failure)
+    }
+}
+
+fn data_failure(error: DataError) -> Failure {
+    Failure::usage(error)
+        .hint("give a folder with a folder for each class, a .tar of WebDataset's, a Parquet or CSV file")
+}
+
+/// What stands in the way of a suite.
+fn eval_failure(error: EvalError) -> Failure {
+    match &error {
+        EvalError::Model(_) | EvalError::NotFinite => Failure::model(error),
+        EvalError::Memory { .. } => {
+            Failure::usage(error).hint("raise --max-memory, or take fewer samples with --limit")
+        }
+        EvalError::NoClass { .. } => {
+            Failure::usage(error).hint("give labels in the data, or put each class into a folder of its name")
+        }
+        _ => Failure::usage(error),
+    }
+}
+
+/// Encodes a data set under a progress bar; what cannot be read is named and passed over.
+fn encode_all<E: Encoder>(encoder: &E, dataset: &dyn Dataset, console: &Console) -> Result<Encoded, Failure> {
+    let mut progress = console.progress(dataset.len() as u64, "images");
+    let encoded = encode(encoder, dataset, &mut |count| progress.advance(count as u64));
+    drop(progress);
+    let encoded = encoded.map_err(eval_failure)?;
+    encoded.failed.iter().for_each(|reason| console.warn(reason));
+    Ok(encoded)
+}
+
+/// The name of a data set: that of its file.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// A data set to measure on, as the simple suites take it.
+#[derive(Args)]
+struct Data {
+    /// The data: a folder, .tar files or Parquet files
+    #[arg(value_name = "DATA")]
+    path: PathBuf,
+}
+
+/// Runs a suite that needs no training: encodes, measures, reports.
+fn measure(
+    suite: &'static str,
+    (data, common): (&Data, &Common),
+    (global, console): (&Global, &Console),
+    metrics: impl FnOnce(&tuwen::Embedder<'_>, &Encoded) -> Result<tuwen_eval::Metrics, EvalError>,
+) -> Result<Status, Failure> {
+    let dataset = common.open(&data.path)?;
+    let model = global.load(console)?;
+    let began = Instant::now();
+    let embedder = model.embedder();
+    let encoded = encode_all(&embedder, dataset.as_ref(), console)?;
+    let metrics = metrics(&embedder, &encoded).map_err(eval_failure)?;
+    let seconds = began.elapsed().as_secs_f64();
+    console.note(format_args!("{} images in {seconds:.1} s", encoded.samples.len()));
+    let report = Report { suite, data: stem(&data.path), model: model.name().to_owned(), metrics };
+    report.print(&common.expected, encoded.failed.len(), console)
+}

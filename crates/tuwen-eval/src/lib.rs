@@ -1,0 +1,17 @@
+//! Measuring models: metrics, and the benchmarks that they are published with.
+//!
+//! [`metrics`] are functions of scores and answers. [`suites`] run a benchmark from a data set to its metrics: zero-shot
+//! classification, retrieval and linear probes. A suite knows a model as an [`Encoder`] only, so that training measures
+//! a network in the making by the same code.
+
+mod classes;
+mod encode;
+mod error;
+pub mod logistic;
+pub mod metrics;
+pub mod suites;
+
+pub use classes::Classes;
+pub use encode::{Encoded, Encoder, encode};
+pub use error::EvalError;
+pub use metrics::Metrics;
