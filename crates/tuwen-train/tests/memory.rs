@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tuwen_train::memory::Plan;
-use tuwen_train::{Outcome, Recipe, Start, TrainError, setup};
+use tuwen_train::{Outcome, Recipe, Sources, Start, TrainError, setup};
 
 /// Pictures of two colours as 24-bit BMP.
 fn write_pictures(folder: &Path) {
@@ -45,7 +45,8 @@ fn recipe(directory: &Path, train: &str) -> Recipe {
 /// The plan of a recipe, and what becomes of the run where it is not allowed.
 fn plan(recipe: Recipe) -> Plan {
     let seen = RefCell::new(None);
-    let refused = setup::contrastive_if(recipe, Start::Anew, &|plan| {
+    let sources = Sources::open(&recipe).expect("opened");
+    let refused = setup::contrastive(recipe, &sources, Start::Anew, &|plan| {
         *seen.borrow_mut() = Some(plan.clone());
         Err(TrainError::Memory { needed: 2_000_000_000, available: 1_000_000_000, advice: String::new() })
     });
@@ -87,7 +88,8 @@ fn a_run_takes_what_was_estimated() {
     assert!(advice.contains("would still need") && advice.contains("smaller model"), "{advice}");
 
     let recipe = recipe(directory.path(), "");
-    let mut trainer = setup::contrastive(recipe, Start::Anew).expect("prepared");
+    let sources = Sources::open(&recipe).expect("opened");
+    let mut trainer = setup::contrastive(recipe, &sources, Start::Anew, &|_| Ok(())).expect("prepared");
     let outcome = trainer.run(&mut |_| std::ops::ControlFlow::Continue(())).expect("trained");
     assert_eq!(outcome, Outcome::Finished);
     let Some(measured) = peak() else {

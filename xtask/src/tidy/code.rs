@@ -7,13 +7,14 @@ use super::{Breach, dependencies, has_word};
 /// Where memory is mapped, the one place outside the kernels.
 const MAPPING: &str = "crates/tuwen-tensor/src/checkpoint/file.rs";
 
-/// Where a network may be used: the server, the download of models on request, and the store that the tests of remote
-/// data talk to on this machine.
-const NETWORK: [&str; 4] = [
+/// Where a network may be used: the server, the download of models on request, and the store and the hub that tests talk
+/// to on this machine.
+const NETWORK: [&str; 5] = [
     "crates/tuwen-server/",
     "crates/tuwen/src/hub.rs",
     "crates/tuwen/src/hub/",
     "crates/tuwen-data/tests/store/",
+    "crates/tuwen-cli/tests/pull.rs",
 ];
 
 /// Crates that are no libraries: they may print, and read the environment.
