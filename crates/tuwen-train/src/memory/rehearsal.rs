@@ -80,13 +80,8 @@ fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainErro
 fn batch(plan: &Plan, part: usize, parts: usize, lengths: &mut dyn Iterator<Item = usize>) -> ClipBatch {
     let side = plan.preparation.image_size;
     let mut pairs = |_| Pairs {
-        pixel_values: Tensor::shape_only(&[
-            part,
-            3,
-            plan.preparation.image_size,
-            plan.preparation.image_size,
-        ]),
-        tokens: tokens(plan, lengths.by_ref().take(part)),
+        pixel_values: Tensor::shape_only(&[part, 3, side, side]),
+        tokens: tokens(plan, (&mut *lengths).take(part)),
     };
     ClipBatch {
         parts: (0..parts).map(&mut pairs).collect(),
