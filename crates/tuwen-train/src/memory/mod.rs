@@ -30,7 +30,7 @@ pub struct Plan {
 /// Memory of a run at its height, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// Parameters and running statistics.
+    /// Parameters, running statistics, and the moving average of what learns.
     pub weights: u64,
     /// Weights in the form in which they are multiplied.
     pub packed: u64,

@@ -7,7 +7,8 @@ use tuwen_tensor::{Gradients, Tensor};
 
 use super::{Estimate, Plan};
 use crate::contrastive::{ClipBatch, Contrastive, Pairs};
-use crate::{Objective, Optimizer, TrainError};
+use crate::recipe::Lora;
+use crate::{Objective, Optimizer, Recipe, TrainError};
 
 const FLOAT: u64 = size_of::<f32>() as u64;
 
@@ -30,9 +31,10 @@ pub(super) fn run(plan: &Plan) -> Result<Estimate, TrainError> {
     let more_features = more * 4 * plan.config.projection_dim as u64;
     let more_pixels = more * pixels_of(plan, 1);
     let [weights, trainable] = [weights, trainable].map(|floats| floats * FLOAT);
+    let average = if train.ema_decay.is_some() { trainable } else { 0 };
     let parts_of_peak = weights + 3 * trainable + measured.packed + pixels - more_pixels;
     Ok(Estimate {
-        weights,
+        weights: weights + average,
         packed: measured.packed,
         moments: 2 * trainable,
         gradients: trainable,
@@ -53,7 +55,8 @@ fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainErro
     let recipe = &plan.recipe;
     let clip = Clip::new(&plan.config, Scope::count())?;
     let learnable = clip.parameters().iter().filter(|entry| entry.kind == Kind::Parameter);
-    learnable.for_each(|entry| entry.param.set_trainable(true));
+    learnable.filter(|entry| learns(recipe, &entry.name)).for_each(|entry| entry.param.set_trainable(true));
+    recipe.lock.apply(clip.parameters())?;
     let objective = Contrastive::new(clip, plan.config.clone(), plan.preparation.clone(), recipe);
     let parameters = objective.parameters();
     let settings = objective.optimizer_settings(recipe);
@@ -74,6 +77,13 @@ fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainErro
         objective.after_step();
     }
     Ok(sizes)
+}
+
+/// Whether a parameter learns. The low-rank factors of an adapted layer are not there; its bias, as small as they are,
+/// stands in for them.
+fn learns(recipe: &Recipe, name: &str) -> bool {
+    let Some(lora) = recipe.lora.as_ref().map(Lora::config) else { return true };
+    lora.saves(name) || name.strip_suffix(".bias").is_some_and(|layer| lora.adapts(layer))
 }
 
 /// Pairs that all differ, with texts of these lengths.
