@@ -40,6 +40,11 @@ impl Tensor {
         Self::from_buffer(&Cpu, Cpu.full(shape.iter().product(), value), shape)
     }
 
+    /// A tensor of equal values, shaped as this one and on its device.
+    pub fn full_like(&self, value: f32) -> Self {
+        Self::from_buffer(self.device(), self.device().full(self.elements(), value), self.shape())
+    }
+
     /// A tensor of a shape alone, without memory. Operations on it compute nothing: [`crate::meter`] notes what they
     /// would take.
     pub fn shape_only(shape: &[usize]) -> Self {

@@ -57,7 +57,7 @@ impl Optimizer {
             }
         }
         let slot = |entry: &tuwen_nn::Entry| {
-            let zeros = || Param::new(zeros_like(&entry.param.value()), false);
+            let zeros = || Param::new(entry.param.value().full_like(0.0), false);
             Slot {
                 name: entry.name.clone(),
                 param: entry.param.clone(),
@@ -156,10 +156,6 @@ impl Slot {
             });
         });
     }
-}
-
-fn zeros_like(value: &Tensor) -> Tensor {
-    Tensor::on(value.device(), &vec![0.0; value.elements()], value.shape())
 }
 
 /// Gives a parameter the value that a checkpoint holds under a name.

@@ -15,13 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgGroup, Args};
+use tuwen_data::image::SUFFIXES;
 
 use crate::failure::Failure;
 pub use list::Entries;
-
-/// Endings of image files, which decide what counts as one in a folder or a tar file; a file that is named is read
-/// whatever its ending.
-const IMAGE_SUFFIXES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// The largest image file that is taken from a stream or a tar file.
 const MAX_BYTES: u64 = 1 << 30;
@@ -156,9 +153,10 @@ fn visit_failure(name: impl Into<String>, error: anyhow::Error, each: &mut Visit
     each(name.into(), &mut || Err(error.take().unwrap_or_else(|| anyhow!("cannot be read again"))))
 }
 
-/// Whether a name ends like that of an image.
+/// Whether a name ends like that of an image, which decides in folders and tar files; a file that is named is read
+/// whatever its ending.
 fn is_image(path: &Path) -> bool {
-    has_suffix(path, &IMAGE_SUFFIXES)
+    has_suffix(path, &SUFFIXES)
 }
 
 fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
@@ -168,7 +166,7 @@ fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
 
 /// The reason for which a place has no image in it.
 fn no_images() -> anyhow::Error {
-    anyhow!("no images here (looked for {})", IMAGE_SUFFIXES.join(", "))
+    anyhow!("no images here (looked for {})", SUFFIXES.join(", "))
 }
 
 /// Refuses what is too large for an image file.

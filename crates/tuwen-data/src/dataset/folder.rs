@@ -6,9 +6,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::metadata::{self, Metadata};
-use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
+use super::{DataError, Dataset, Sample, check_index};
 use crate::files::read_limited;
 use crate::image;
+use crate::image::SUFFIXES;
 
 /// The longest text beside an image, in bytes.
 const MAX_BESIDE: u64 = 1 << 20;
@@ -115,7 +116,7 @@ impl Listed {
             let suffix = path.extension().and_then(|suffix| suffix.to_str()).map(str::to_ascii_lowercase);
             if entry.file_type().map_err(DataError::io(&folder))?.is_dir() {
                 self.add(root, &path)?;
-            } else if suffix.as_deref().is_some_and(|suffix| IMAGE_SUFFIXES.contains(&suffix)) {
+            } else if suffix.as_deref().is_some_and(|suffix| SUFFIXES.contains(&suffix)) {
                 self.files.push(path);
             } else if matches!(suffix.as_deref(), Some("txt" | "json")) {
                 self.beside.insert(path);

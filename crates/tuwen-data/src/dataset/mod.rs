@@ -28,9 +28,6 @@ pub use place::{Access, is_remote};
 pub use table::{Columns, TableDataset};
 pub use webdataset::WebDataset;
 
-/// Suffixes of file names that are taken for images, in lower case.
-const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
-
 /// The table of a folder of images.
 const TABLE_IN_FOLDER: &str = "metadata.csv";
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::metadata::{self, Metadata};
 use super::place::Place;
-use super::{DataError, Dataset, IMAGE_SUFFIXES, Sample, check_index};
+use super::{DataError, Dataset, Sample, check_index};
+use crate::image::SUFFIXES;
 
 /// Bytes of a block of a tar file.
 const BLOCK: u64 = 512;
@@ -201,7 +202,7 @@ impl Group {
         let place = match member.suffix.as_str() {
             "txt" => &mut self.text,
             "json" => &mut self.json,
-            suffix if IMAGE_SUFFIXES.contains(&suffix) => &mut self.image,
+            suffix if SUFFIXES.contains(&suffix) => &mut self.image,
             _ => return true,
         };
         place.replace(member).is_none()
@@ -215,7 +216,7 @@ impl Group {
             None if text.is_none() && json.is_none() => Ok(None),
             None => Err(DataError::Member {
                 shard: shard.to_owned(),
-                member: format!("{key}.{{{}}}", IMAGE_SUFFIXES.join(",")),
+                member: format!("{key}.{{{}}}", SUFFIXES.join(",")),
                 problem: "missing, though the key has a text".into(),
             }),
         }
@@ -298,7 +299,10 @@ mod tests {
     fn wrong_members_are_named() {
         let message = |members: &[(&str, &[u8])]| open(&tar(members)).err().unwrap().to_string();
         let missing = message(&[("a.jpg", b"1"), ("b.txt", b"2"), ("c.jpg", b"3")]);
-        assert!(missing.contains("b.{jpg,jpeg,png,webp}") && missing.contains("missing"), "{missing}");
+        assert!(
+            missing.contains("b.{jpg,jpeg,png,webp,gif,bmp,tif,tiff}") && missing.contains("missing"),
+            "{missing}"
+        );
         let twice = message(&[("a.jpg", b"1"), ("a.png", b"2")]);
         assert!(twice.contains("a.png") && twice.contains("second"), "{twice}");
         let (_folder, dataset) = open(&tar(&[("a.jpg", b"1"), ("a.json", b"{")])).unwrap();

@@ -12,6 +12,9 @@ mod picture;
 mod resize;
 mod transform;
 
+/// Suffixes of the names of image files, in lower case. What a file is, its content tells.
+pub const SUFFIXES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+
 pub use decode::{MAX_BYTES, MAX_PIXELS, decode_rgb, dimensions, read, sniff};
 pub use error::{Format, ImageError};
 pub use normalizer::Normalizer;
