@@ -137,7 +137,7 @@ impl LinearProbe {
         // Twice while a split or a union is made.
         let features = 2 * rows as u64 * dim as u64 * size_of::<f32>() as u64;
         let fit = classes.map_or(0, |classes| Fit::memory(dim, classes));
-        let (needed, limit) = ((features + fit) >> 20, self.max_memory);
+        let (needed, limit) = ((features + fit).div_ceil(1 << 20), self.max_memory);
         if needed <= limit {
             return Ok(());
         }
