@@ -165,6 +165,22 @@ fn a_frozen_tower_stays_as_it_is() {
 }
 
 #[test]
+fn a_batch_in_parts_is_learnt_from_as_a_whole() {
+    let losses = |rest: &str| {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut recipe = recipe(place.path(), VIT, "");
+        recipe.train.micro_batch_size = rest.parse().ok();
+        let mut run = set_up(recipe, Start::Anew).expect("a trainer");
+        (0..8).for_each(|_| run.advance(&mut |_| ControlFlow::Continue(())).expect("a step"));
+        let lines = log(place.path()).into_iter();
+        lines.filter_map(|line| line["loss"].as_f64()).collect::<Vec<f64>>()
+    };
+    let (whole, parts) = (losses(""), losses("2"));
+    assert!(whole.len() == 8 && whole[7] < whole[0], "{whole:?}");
+    assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-4), "{whole:?} {parts:?}");
+}
+
+#[test]
 fn a_zero_shot_head_begins_with_the_prompts() {
     let place = tempfile::tempdir().expect("a directory");
     let rest = "[classification]\nhead_init = \"zero_shot\"\ntemplates = [\"stripes {}\", \"{} stripes\"]";
