@@ -12,7 +12,8 @@ const MOMENTUM: f32 = 0.1;
 
 /// Convolution without bias, batch normalisation, optional residual and ReLU; channels last.
 ///
-/// Training normalises with the statistics of the batch, unless all of the layer is frozen.
+/// Training normalises with the statistics of the batch. Where the norm's weight and bias are frozen, its running
+/// statistics hold, and stay, in training too.
 pub struct ConvBatchNorm {
     weight: Param,
     norm: BatchNorm,
@@ -57,8 +58,12 @@ impl ConvBatchNorm {
     ///
     /// Shapes: x `[batch, height, width, in]`; result and residual `[batch, height / stride, width / stride, out]`.
     pub fn forward(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, pass: &Pass) -> Tensor {
-        if !pass.is_training() || self.is_frozen() {
-            return self.forward_folded(x, residual, relu);
+        if !pass.is_training() {
+            return self.forward_folded(x, residual, relu, &self.fold());
+        }
+        if self.norm.is_frozen() {
+            let folded = if self.weight.is_trainable() { Arc::new(self.fold_on_tape()) } else { self.fold() };
+            return self.forward_folded(x, residual, relu, &folded);
         }
         let y = self.convolve(x);
         let (gamma, beta) = (self.norm.weight.value(), self.norm.bias.value());
@@ -70,18 +75,14 @@ impl ConvBatchNorm {
         normed
     }
 
-    /// Whether nothing of it learns; then its running statistics hold, and stay, in training too.
-    fn is_frozen(&self) -> bool {
-        ![&self.weight, &self.norm.weight, &self.norm.bias].into_iter().any(Param::is_trainable)
-    }
-
-    fn forward_folded(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool) -> Tensor {
-        let folded = self.fold();
+    fn forward_folded(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, folded: &Folded) -> Tensor {
         let convolve = |bias, residual, relu| {
             ops::conv2d(x, &folded.weight, self.stride, self.padding(), bias, residual, relu)
         };
         // What learns below needs a gradient through each part.
-        if !x.requires_grad() && residual.is_none_or(|residual| !residual.requires_grad()) {
+        let learns =
+            [Some(x), residual, Some(&folded.weight)].into_iter().flatten().any(Tensor::requires_grad);
+        if !learns {
             return convolve(Some(&folded.bias), residual, relu);
         }
         let mut y = ops::add(&convolve(None, None, false), &folded.bias);
@@ -101,21 +102,32 @@ impl ConvBatchNorm {
     }
 
     fn fold(&self) -> Arc<Folded> {
-        let norm = &self.norm;
-        let sources = [&self.weight, &norm.weight, &norm.bias, &norm.running_mean, &norm.running_var];
-        let version = sources.map(Param::version);
+        let version = self.version();
         let mut cache = self.folded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(folded) = cache.as_ref().filter(|folded| folded.version == version) {
             return folded.clone();
         }
-        let [gamma, beta, mean, var] = [0, 1, 2, 3].map(|i| sources[i + 1].value().to_vec());
-        let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
-        let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
-        let weight = no_grad(|| scale_rows(&self.weight.value().detach(), &gain));
-        let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
-        let folded = Arc::new(Folded { version, weight, bias });
+        let folded = Arc::new(no_grad(|| self.fold_on_tape()));
         *cache = Some(folded.clone());
         folded
+    }
+
+    /// The convolution with the norm in it, on the tape where its weight learns.
+    fn fold_on_tape(&self) -> Folded {
+        let norm = &self.norm;
+        let [gamma, beta, mean, var] = [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_var]
+            .map(|param| param.value().to_vec());
+        let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
+        let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
+        let weight = scale_rows(&self.weight.value(), &gain);
+        let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
+        Folded { version: self.version(), weight, bias }
+    }
+
+    /// Changes whenever what is folded does.
+    fn version(&self) -> [u64; 5] {
+        let norm = &self.norm;
+        [&self.weight, &norm.weight, &norm.bias, &norm.running_mean, &norm.running_var].map(Param::version)
     }
 }
 
@@ -128,6 +140,10 @@ fn scale_rows(weight: &Tensor, factors: &[f32]) -> Tensor {
 }
 
 impl BatchNorm {
+    fn is_frozen(&self) -> bool {
+        !self.weight.is_trainable() && !self.bias.is_trainable()
+    }
+
     /// Moves the running statistics towards those of a batch, whose variance is corrected to be unbiased.
     fn track(&self, batch: &ops::BatchStatistics, correction: f32) {
         let towards = |running: &Param, batch: &Tensor, factor: f32| {
