@@ -28,6 +28,13 @@ use console::Console;
 use failure::{Failure, Status};
 
 fn main() -> ExitCode {
+    let hook = std::panic::take_hook();
+    // A damaged file over which a decoder panics becomes an error of its own.
+    std::panic::set_hook(Box::new(move |panic| {
+        if !tuwen_data::is_guarded() {
+            hook(panic);
+        }
+    }));
     let arguments = Arguments::parse();
     let console = Console::new(arguments.global.json, arguments.global.quiet);
     match run(&arguments, &console) {

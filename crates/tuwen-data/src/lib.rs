@@ -4,8 +4,11 @@ pub mod augment;
 pub mod check;
 pub mod dataset;
 pub mod files;
+mod guard;
 pub mod image;
 pub mod loader;
 mod parallel;
 pub mod rng;
 pub mod tokenizer;
+
+pub use guard::is_guarded;

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::chunks::Chunks;
 use super::place::Place;
 use super::{DataError, Dataset, Sample, check_index};
+use crate::guard::guarded;
 
 /// Decoded row groups are held up to about so many bytes.
 const HELD_BYTES: usize = 512 << 20;
@@ -163,7 +164,9 @@ impl Source {
         let place = Arc::new(place);
         let error = |problem: String| DataError::Parquet { path: place.path().to_owned(), problem };
         let chunks = Chunks::of(place.clone()).map_err(DataError::io(place.path()))?;
-        let reader = SerializedFileReader::new(chunks).map_err(|problem| error(problem.to_string()))?;
+        let reader = guarded(|| SerializedFileReader::new(chunks))
+            .map_err(|panic| error(format!("the footer is damaged: {panic}")))?
+            .map_err(|problem| error(problem.to_string()))?;
         let metadata = reader.metadata().file_metadata();
         let schema = metadata.schema();
         let known = |name: &str| {
@@ -197,7 +200,13 @@ impl Source {
         DataError::Parquet { path: self.place.path().to_owned(), problem }
     }
 
+    /// The library panics over much that is damaged.
     fn read(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
+        let damaged = |panic| Err(self.error(format!("row group {} is damaged: {panic}", group.index)));
+        guarded(|| self.read_whole(group)).unwrap_or_else(damaged)
+    }
+
+    fn read_whole(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
         let wrap = |problem: parquet::errors::ParquetError| {
             self.error(format!("row group {}: {problem}", group.index))
         };
@@ -400,6 +409,23 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             let error = ParquetDataset::open("test", vec![path.clone()]).err().unwrap();
             assert!(error.to_string().contains("a.parquet"), "{error}");
+        }
+    }
+
+    /// Whatever bit is wrong, the answer is a sample or an error.
+    #[test]
+    fn flipped_bits_are_samples_or_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        write(&path);
+        let whole = std::fs::read(&path).unwrap();
+        for (place, bit) in (0..whole.len()).flat_map(|place| [0, 3, 6, 7].map(|bit| (place, bit))) {
+            let mut file = whole.clone();
+            file[place] ^= 1 << bit;
+            std::fs::write(&path, file).unwrap();
+            if let Ok(dataset) = ParquetDataset::open("test", vec![path.clone()]) {
+                (0..dataset.len().min(20)).for_each(|index| drop(dataset.get(index)));
+            }
         }
     }
 

@@ -2,12 +2,12 @@
 //! broken samples.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
 use crate::dataset::{DataError, Sample};
+use crate::guard::guarded;
 use crate::image::{Interpolation, MAX_ASPECT, Normalizer, RgbImage, decode_rgb, resize, shortest_edge_to};
 use crate::parallel;
 use crate::rng::Rng;
@@ -245,7 +245,7 @@ fn read(source: &Source, sample: usize) -> Result<Sample, String> {
 
 /// What is done, or that it panicked.
 fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the decoder panicked: this is a bug".into()))
+    guarded(work).unwrap_or_else(|_| Err("the decoder panicked: this is a bug".into()))
 }
 
 impl Cache {

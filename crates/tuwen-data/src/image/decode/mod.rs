@@ -13,12 +13,12 @@ mod webp;
 
 use std::fs;
 use std::io::{self, Cursor, Read as _};
-use std::panic::catch_unwind;
 use std::path::Path;
 
 use super::error::{Format, ImageError};
 use super::{Picture, RgbImage};
 use crate::files::read_limited;
+use crate::guard::guarded;
 
 /// The greatest number of pixels of an image: where Pillow begins to warn of decompression bombs.
 pub const MAX_PIXELS: u64 = 178_956_970;
@@ -68,7 +68,7 @@ impl Picture {
         let format = sniff(bytes)?;
         let file = File { bytes, format, max_pixels };
         // The decoders are other people's, and they are given whatever the web holds.
-        catch_unwind(|| match format {
+        guarded(|| match format {
             Format::Jpeg => jpeg::decode(&file),
             Format::Png => png::decode(&file),
             Format::WebP => webp::decode(&file),
