@@ -215,10 +215,37 @@ impl Source {
         let metadata = self.metadata.row_group(group.index);
         let reader =
             SerializedRowGroupReader::new(Arc::new(chunks), metadata, None, properties).map_err(wrap)?;
+        self.check_dictionaries(&reader, group)?;
         let rows = reader.get_row_iter(Some(self.columns.clone())).map_err(wrap)?;
         rows.enumerate()
             .map(|(number, row)| self.sample(group.first_in_file + number, row.map_err(wrap)?))
             .collect()
+    }
+
+    /// Refuses dictionaries of more values than bytes, for which the library would reserve memory without end.
+    fn check_dictionaries(&self, reader: &dyn RowGroupReader, group: &Group) -> Result<(), DataError> {
+        let metadata = reader.metadata();
+        let wanted = |column: &usize| {
+            let root = metadata.column(*column).column_path().parts().first();
+            self.columns.get_fields().iter().any(|field| Some(field.name()) == root.map(String::as_str))
+        };
+        let dictionary = |column: usize| -> parquet::errors::Result<Option<(usize, usize)>> {
+            let mut pages = reader.get_column_page_reader(column)?;
+            if !pages.peek_next_page()?.is_some_and(|page| page.is_dict) {
+                return Ok(None);
+            }
+            Ok(pages.get_next_page()?.map(|page| (page.num_values() as usize, page.buffer().len())))
+        };
+        for column in (0..metadata.num_columns()).filter(wanted) {
+            let found = dictionary(column);
+            let found =
+                found.map_err(|problem| self.error(format!("row group {}: {problem}", group.index)))?;
+            if let Some((values, bytes)) = found.filter(|(values, bytes)| values > bytes) {
+                let problem = format!("a dictionary of {values} values in {bytes} bytes");
+                return Err(self.error(format!("row group {}: {problem}", group.index)));
+            }
+        }
+        Ok(())
     }
 
     /// The sample of a row, which has this number in the file.
