@@ -68,10 +68,7 @@ fn trainer(
     (vision, rest): (&str, &str),
     start: Start,
 ) -> Trainer<Classification, ClassificationData> {
-    {
-        let recipe = recipe(directory, vision, rest);
-        set_up(recipe, start).expect("a trainer")
-    }
+    set_up(recipe(directory, vision, rest), start).expect("a trainer")
 }
 
 fn set_up(recipe: Recipe, start: Start) -> Result<Trainer<Classification, ClassificationData>, TrainError> {

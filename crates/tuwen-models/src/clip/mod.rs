@@ -97,11 +97,6 @@ impl Clip {
         self.text_projection.forward(&self.text_model.forward_by_length(tokens, pass))
     }
 
-    /// The text tower.
-    pub fn text_model(&self) -> &TextTransformer {
-        &self.text_model
-    }
-
     /// Image features on the unit sphere.
     pub fn embed_image(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
         let embedding = ops::l2_normalize(&self.image_features(pixel_values, pass));

@@ -121,14 +121,14 @@ impl TextTransformer {
     }
 
     /// The rows of a batch, short texts first.
-    pub fn order_by_length(&self, tokens: &TokenIds) -> Vec<usize> {
+    fn order_by_length(&self, tokens: &TokenIds) -> Vec<usize> {
         let mut order: Vec<usize> = (0..tokens.batch()).collect();
         order.sort_by_cached_key(|&row| self.pooling.position(tokens.row(row)));
         order
     }
 
     /// Some texts, cut where the longest of them ends.
-    pub fn shortened(&self, tokens: &TokenIds, rows: &[usize]) -> TokenIds {
+    fn shortened(&self, tokens: &TokenIds, rows: &[usize]) -> TokenIds {
         debug_assert!(tokens.attention_mask.is_none(), "masked texts run as they are");
         let length = rows.iter().map(|&row| self.pooling.position(tokens.row(row)) + 1).max().unwrap_or(0);
         let ids = rows.iter().flat_map(|&row| tokens.row(row)[..length].iter().copied()).collect();

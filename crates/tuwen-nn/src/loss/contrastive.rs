@@ -91,19 +91,16 @@ impl ContrastiveLoss {
         }
         let count = image.shape()[0];
         let first = self.collective.rank() * count;
-        if self.kind == PairLoss::Sigmoid || self.gather_with_grad {
-            let [images, texts] = [image, text].map(|x| gather(x, &self.collective));
-            if self.kind == PairLoss::Softmax && !self.local_loss {
-                return self.whole(&images, &texts, temperature, meanings);
-            }
-            return self.rows([image, text], [&images, &texts], first, temperature, meanings);
-        }
-        let live = !self.local_loss;
-        let [images, texts] = [image, text].map(|x| gather_others(x, live, &self.collective));
-        if live {
-            self.whole(&images, &texts, temperature, meanings)
-        } else {
+        let sigmoid = self.kind == PairLoss::Sigmoid;
+        let (local, with_grad) = (sigmoid || self.local_loss, sigmoid || self.gather_with_grad);
+        let [images, texts] = [image, text].map(|x| match with_grad {
+            true => gather(x, &self.collective),
+            false => gather_others(x, !local, &self.collective),
+        });
+        if local {
             self.rows([image, text], [&images, &texts], first, temperature, meanings)
+        } else {
+            self.whole(&images, &texts, temperature, meanings)
         }
     }
 
