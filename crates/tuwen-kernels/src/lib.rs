@@ -22,6 +22,7 @@ mod math;
 mod norm;
 mod optimizer;
 mod pool;
+mod precision;
 mod reduce;
 pub mod reference;
 mod softmax;
@@ -34,7 +35,7 @@ pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_back
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
 pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
-pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul};
+pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul, matmul_as};
 pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
 pub use norm::{
@@ -43,6 +44,7 @@ pub use norm::{
 };
 pub use optimizer::{AdamW, adamw};
 pub use pool::{avg_pool2d, avg_pool2d_backward};
+pub use precision::{Precision, UnknownPrecision};
 pub use reduce::{column_sums, dot, mean_axis, sum, sum_squares};
 pub use softmax::softmax;
 pub use threads::{parallel_chunks_mut, parallel_for, set_threads, threads};
