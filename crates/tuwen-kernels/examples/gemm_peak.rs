@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tuwen_kernels::{
-    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, activate,
+    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, activate,
     activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train, conv2d,
     conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward, matmul,
     permute, softmax, threads,
@@ -107,7 +107,7 @@ fn convolutions() {
         let (mut y, mut dx, mut dw) = (noise(pixels * o), x.clone(), weight.clone());
         let flops = 2 * pixels * o * i * window;
         let name = format!("{0}x{0} {i}->{o} k{1} s{2}", shape.height, shape.kernel, shape.stride);
-        let packed = PackedConv::pack(&weight, &shape);
+        let packed = PackedConv::pack(&weight, &shape, Precision::F32);
         report(&format!("conv {name}"), flops, || {
             conv2d(black_box(&x), &packed, &shape, &mut y, &Epilogue::default());
         });
@@ -125,7 +125,16 @@ fn attentions() {
         [(16, 12, 50, 64, false), (4, 16, 577, 64, false), (64, 8, 77, 64, true)]
     {
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let shape = AttentionShape { batch, heads, head_dim, query_len: len, key_len: len, scale, causal };
+        let shape = AttentionShape {
+            batch,
+            heads,
+            head_dim,
+            query_len: len,
+            key_len: len,
+            scale,
+            causal,
+            precision: Precision::F32,
+        };
         let size = batch * len * heads * head_dim;
         let [q, k, v, dout] = [0; 4].map(|_| noise(size));
         let (mut out, mut lse) = (vec![0.0; size], vec![0.0; batch * heads * len]);

@@ -3,6 +3,7 @@
 use crate::aligned::Scratch;
 use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};
 use crate::math::{LANES, exp, max, sum_of};
+use crate::precision::Precision;
 use crate::threads::{SendPtr, parallel_for};
 
 /// Sizes and options of an attention.
@@ -22,6 +23,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Whether query i sees only keys up to `i + key_len - query_len`.
     pub causal: bool,
+    /// What queries, keys, probabilities and values are multiplied in.
+    pub precision: Precision,
 }
 
 impl AttentionShape {

@@ -8,6 +8,7 @@ use crate::gemm::{
     Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
     product, product_of_long_sums,
 };
+use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
 
 /// Sizes of a convolution.
@@ -88,16 +89,16 @@ pub struct PackedConv {
 }
 
 impl PackedConv {
-    /// Packs `weight [out, in, kernel, kernel]`.
-    pub fn pack(weight: &[f32], shape: &ConvShape) -> Self {
+    /// Packs `weight [out, in, kernel, kernel]` for convolutions of this precision.
+    pub fn pack(weight: &[f32], shape: &ConvShape, precision: Precision) -> Self {
         shape.check("PackedConv", None, Some(weight.len()), None);
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
         if k == 1 {
-            return Self { weight: PackedB::pack(MatRef::new(weight, o, i).t()) };
+            return Self { weight: PackedB::pack_as(MatRef::new(weight, o, i).t(), precision) };
         }
         let mut channels_last = Scratch::take(weight.len());
         crate::permute(weight, &[o, i, k * k], &[0, 2, 1], &mut channels_last);
-        Self { weight: PackedB::pack(MatRef::new(&channels_last, o, shape.window()).t()) }
+        Self { weight: PackedB::pack_as(MatRef::new(&channels_last, o, shape.window()).t(), precision) }
     }
 
     /// Packs the weight of the convolution that takes output gradients to input gradients at stride 1: the kernel

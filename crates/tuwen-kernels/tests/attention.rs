@@ -3,7 +3,7 @@
 mod common;
 
 use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
-use tuwen_kernels::{AttentionShape, attention, attention_backward, attention_weights, reference};
+use tuwen_kernels::{AttentionShape, Precision, attention, attention_backward, attention_weights, reference};
 
 fn shapes() -> impl Iterator<Item = AttentionShape> {
     let sizes = [
@@ -28,6 +28,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
             key_len,
             scale: 1.5 / (head_dim as f32).sqrt(),
             causal,
+            precision: Precision::F32,
         })
     })
 }
@@ -74,6 +75,7 @@ fn large_scores_do_not_overflow() {
         key_len: 2,
         scale: 1.0,
         causal: false,
+        precision: Precision::F32,
     };
     let (q, k, v) = ([1000.0, -1000.0], [1.0, -1.0], [3.0, 5.0]);
     let (mut out, mut lse) = ([0.0; 2], [0.0; 2]);

@@ -4,8 +4,8 @@ mod common;
 
 use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    Activation, ConvShape, Epilogue, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight,
-    reference,
+    Activation, ConvShape, Epilogue, PackedConv, Precision, conv2d, conv2d_backward_input,
+    conv2d_backward_weight, reference,
 };
 
 /// Convolutions of all kinds: pointwise, padded, strided, patches, windows wider than the image, nothing at all.
@@ -54,7 +54,7 @@ fn forward() {
             let (input, weights, output) = lengths(&shape);
             let (x, weight) = (noise(input, 1), noise(weights, 2));
             let (bias, residual) = (noise(shape.out_channels, 3), noise(output, 4));
-            let packed = PackedConv::pack(&weight, &shape);
+            let packed = PackedConv::pack(&weight, &shape, Precision::F32);
             let plain = reference::conv2d(&to_f64(&x), &to_f64(&weight), &shape);
             let mut y = vec![f32::NAN; output];
             conv2d(&x, &packed, &shape, &mut y, &Epilogue::default());

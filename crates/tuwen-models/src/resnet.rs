@@ -180,7 +180,8 @@ impl AttentionPool {
             || "vision.attnpool.weights".into(),
             || ops::attention_weights(&q, &k, self.heads, AttentionMask::default()),
         );
-        let pooled = ops::attention(&q, &k, &v, self.heads, AttentionMask::default());
+        let pooled =
+            ops::attention(&q, &k, &v, self.heads, AttentionMask::default(), self.q_proj.precision());
         self.c_proj.forward(&pooled.reshape(&[batch, channels]))
     }
 }

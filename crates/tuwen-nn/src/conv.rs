@@ -44,7 +44,7 @@ impl ConvBatchNorm {
         norm_scope: &Scope,
     ) -> Self {
         let init = Init::fan_in(inner * kernel * kernel);
-        let weight = conv_scope.param("weight", &[out, inner, kernel, kernel], init);
+        let weight = conv_scope.weight("weight", &[out, inner, kernel, kernel], init);
         let norm = BatchNorm {
             weight: norm_scope.param("weight", &[out], Init::Const(gain)),
             bias: norm_scope.param("bias", &[out], Init::ZEROS),
@@ -119,7 +119,8 @@ impl ConvBatchNorm {
             .map(|param| param.value().to_vec());
         let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
         let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
-        let weight = scale_rows(&self.weight.value(), &gain);
+        let weight = self.weight.value();
+        let weight = scale_rows(&weight, &gain).with_precision(weight.precision());
         let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
         Folded { version: self.version(), weight, bias }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use tuwen_tensor::checkpoint::TensorSource;
-use tuwen_tensor::{Param, Tensor};
+use tuwen_tensor::{Param, Precision, Tensor};
 
 use crate::lora::{FACTORS, LowRank};
 use crate::parameters::{Entry, Kind, Parameters};
@@ -23,6 +23,7 @@ struct Root {
     origin: Origin,
     /// Adapters and where they come from.
     lora: OnceLock<(LoraConfig, Origin)>,
+    precision: OnceLock<Precision>,
     trainable: bool,
     found: Mutex<Found>,
 }
@@ -133,7 +134,13 @@ impl Scope {
     }
 
     fn root(origin: Origin, trainable: bool) -> Self {
-        let root = Root { origin, lora: OnceLock::new(), trainable, found: Mutex::default() };
+        let root = Root {
+            origin,
+            lora: OnceLock::new(),
+            precision: OnceLock::new(),
+            trainable,
+            found: Mutex::default(),
+        };
         Self { root: Arc::new(root), path: String::new() }
     }
 
@@ -145,6 +152,14 @@ impl Scope {
     /// Gives linear layers the adapters of a checkpoint that has their factors by the names of this network.
     pub fn with_loaded_lora(self, config: LoraConfig, factors: Arc<dyn TensorSource>) -> Self {
         self.adapted(config, Origin::Load(factors))
+    }
+
+    /// What the weights of linear layers and convolutions are multiplied in; single precision unless set. Parameters stay
+    /// in single precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        // A second call comes too late for what was made already; the first one holds.
+        let _ = self.root.precision.set(precision);
+        self
     }
 
     fn adapted(self, config: LoraConfig, origin: Origin) -> Self {
@@ -162,6 +177,15 @@ impl Scope {
     /// A learnable parameter of this scope.
     pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Param {
         self.entry(name, shape, init, Kind::Parameter, &self.root.origin)
+    }
+
+    /// A learnable matrix or kernel that inputs are multiplied with.
+    pub fn weight(&self, name: &str, shape: &[usize], init: Init) -> Param {
+        let weight = self.param(name, shape, init);
+        if let Some(&precision) = self.root.precision.get() {
+            weight.set_precision(precision);
+        }
+        weight
     }
 
     /// A tensor that the forward pass keeps (running statistics).

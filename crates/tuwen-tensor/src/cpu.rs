@@ -1,7 +1,7 @@
 //! The CPU device: host memory from the pool, kernels of `tuwen-kernels`.
 
 use tuwen_kernels as kernels;
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
 
 use crate::Targets;
 use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
@@ -84,8 +84,8 @@ impl Device for Cpu {
         host(buffer).to_vec()
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed {
-        Packed::new(PackedB::pack(MatRef::new(host(weight), out, inner).t()))
+    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed {
+        Packed::new(PackedB::pack_as(MatRef::new(host(weight), out, inner).t(), precision))
     }
 
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer {
@@ -94,16 +94,21 @@ impl Device for Cpu {
         filled(rows * weight.n(), |y| kernels::gemm(a, weight, y, &kernel_epilogue(&epilogue)))
     }
 
-    fn matmul(&self, a: &Buffer, ta: bool, b: &Buffer, tb: bool, m: usize, k: usize, n: usize) -> Buffer {
+    fn matmul(
+        &self,
+        [(a, ta), (b, tb)]: [(&Buffer, bool); 2],
+        [m, k, n]: [usize; 3],
+        precision: Precision,
+    ) -> Buffer {
         let oriented = |data, transposed, rows, cols| {
             if transposed { MatRef::new(data, cols, rows).t() } else { MatRef::new(data, rows, cols) }
         };
         let (a, b) = (oriented(host(a), ta, m, k), oriented(host(b), tb, k, n));
-        filled(m * n, |y| kernels::matmul(a, b, y, &kernels::Epilogue::default()))
+        filled(m * n, |y| kernels::matmul_as(precision, a, b, y, &kernels::Epilogue::default()))
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed {
-        Packed::new(PackedConv::pack(host(weight), shape))
+    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed {
+        Packed::new(PackedConv::pack(host(weight), shape, precision))
     }
 
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 /// Memory of a device. Only its device knows what is inside; everyone else may ask for its length.
 pub struct Buffer {
@@ -97,15 +97,16 @@ pub trait Device: Send + Sync + Debug {
     /// Copies a buffer to the host.
     fn read(&self, buffer: &Buffer) -> Vec<f32>;
 
-    /// Packs a linear weight `[out, in]`.
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed;
+    /// Packs a linear weight `[out, in]` for products of a precision.
+    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
     /// `x [rows, in] · weightᵀ`, then the epilogue.
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer;
-    /// `op(a) [m, k] · op(b) [k, n]`; a transposed operand is stored as `[k, m]` or `[n, k]`.
-    fn matmul(&self, a: &Buffer, ta: bool, b: &Buffer, tb: bool, m: usize, k: usize, n: usize) -> Buffer;
+    /// `op(a) [m, k] · op(b) [k, n]` for `size` m, k, n; an operand marked as transposed is stored as `[k, m]` or `[n, k]`.
+    /// [`Precision::Int8`] is for weights: here it is as [`Precision::Bf16`].
+    fn matmul(&self, operands: [(&Buffer, bool); 2], size: [usize; 3], precision: Precision) -> Buffer;
 
-    /// Packs a convolution weight `[out, in, kernel, kernel]`.
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed;
+    /// Packs a convolution weight `[out, in, kernel, kernel]` for convolutions of a precision.
+    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed;
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
     /// Gradient of [`Device::conv2d`] with respect to its input.

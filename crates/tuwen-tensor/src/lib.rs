@@ -23,4 +23,4 @@ pub use ops::{AttentionMask, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, no_grad};
 pub use tensor::Tensor;
-pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};

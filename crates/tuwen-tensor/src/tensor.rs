@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::device::{Buffer, Device, Packed};
 use crate::meter::Meter;
 use crate::tape::{self, Gradients, Node};
-use crate::{Cpu, ops};
+use crate::{Cpu, Precision, ops};
 
 /// An immutable f32 tensor, contiguous and row-major. Cloning shares the buffer.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ struct Inner {
     buffer: Arc<Buffer>,
     device: &'static dyn Device,
     node: Option<Arc<Node>>,
+    /// What it is multiplied in where it is a weight.
+    precision: Precision,
     /// The form in which a weight is multiplied, made at its first use.
     packed: OnceLock<Packed>,
 }
@@ -63,7 +65,14 @@ impl Tensor {
     fn share(device: &'static dyn Device, buffer: Arc<Buffer>, shape: &[usize]) -> Self {
         let elements: usize = shape.iter().product();
         assert_eq!(elements, buffer.len(), "shape {shape:?} does not hold {} elements", buffer.len());
-        Self(Arc::new(Inner { shape: shape.to_vec(), buffer, device, node: None, packed: OnceLock::new() }))
+        Self(Arc::new(Inner {
+            shape: shape.to_vec(),
+            buffer,
+            device,
+            node: None,
+            precision: Precision::F32,
+            packed: OnceLock::new(),
+        }))
     }
 
     /// Lengths of the axes.
@@ -116,7 +125,17 @@ impl Tensor {
 
     /// The same values off the tape; no copy.
     pub fn detach(&self) -> Self {
-        Self::share(self.0.device, self.0.buffer.clone(), &self.0.shape)
+        self.remade(None, self.0.precision)
+    }
+
+    /// The same values, to be multiplied in this precision where they are a weight.
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        self.remade(self.0.node.clone(), precision)
+    }
+
+    /// What it is multiplied in where it is a weight; single precision unless set.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
     }
 
     /// The same values, off the tape, under another shape.
@@ -164,11 +183,16 @@ impl Tensor {
     }
 
     pub(crate) fn with_node(&self, node: Arc<Node>) -> Self {
+        self.remade(Some(node), self.0.precision)
+    }
+
+    fn remade(&self, node: Option<Arc<Node>>, precision: Precision) -> Self {
         Self(Arc::new(Inner {
             shape: self.0.shape.clone(),
             buffer: self.0.buffer.clone(),
             device: self.0.device,
-            node: Some(node),
+            node,
+            precision,
             packed: OnceLock::new(),
         }))
     }

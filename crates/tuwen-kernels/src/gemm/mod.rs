@@ -15,6 +15,7 @@ pub(crate) use product::{Target, multiply, product, product_of_long_sums};
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};
+use crate::precision::Precision;
 use product::pack_all;
 
 /// A matrix of any strides.
@@ -75,7 +76,12 @@ pub struct PackedB {
 }
 
 impl PackedB {
-    /// Packs `b [k, n]`.
+    /// Packs `b [k, n]` for products of this precision.
+    pub fn pack_as(b: MatRef, _precision: Precision) -> Self {
+        Self::pack(b)
+    }
+
+    /// Packs `b [k, n]` in single precision.
     pub fn pack(b: MatRef) -> Self {
         b.check();
         let mut data = AlignedBuf::zeroed(stored_len(&b));
@@ -147,6 +153,11 @@ pub fn matmul(a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
     let mut packed = Scratch::take(stored_len(&b));
     pack_all(&b, b.rows, b.cols, &mut packed);
     product(&a, a.rows, Panels { data: &packed, depth: b.rows, columns: b.cols }, c, epilogue);
+}
+
+/// [`matmul`] of this precision; of [`Precision::Int8`] there is none, and [`Precision::Bf16`] is used.
+pub fn matmul_as(_precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
+    matmul(a, b, c, epilogue);
 }
 
 /// Sums from this length on are too long to pack a whole operand that is used once.

@@ -66,7 +66,7 @@ pub fn attention_weights<R: Real>(
     key_mask: Option<&[bool]>,
     shape: &AttentionShape,
 ) -> Vec<R> {
-    let &AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal } = shape;
+    let &AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, .. } = shape;
     let zero = R::of(0.0);
     let mut weights = Vec::new();
     for (image, head) in pairs(batch, heads) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
@@ -93,7 +93,7 @@ impl Device for Meter {
         vec![0.0; buffer.len()]
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed {
+    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, _precision: Precision) -> Packed {
         Packed::new(HeldPacked::new(module_of(&[weight]), inner, out))
     }
 
@@ -103,13 +103,18 @@ impl Device for Meter {
         hold(weight.module.clone(), rows * weight.columns)
     }
 
-    fn matmul(&self, a: &Buffer, _ta: bool, b: &Buffer, _tb: bool, m: usize, k: usize, n: usize) -> Buffer {
+    fn matmul(
+        &self,
+        [(a, _), (b, _)]: [(&Buffer, bool); 2],
+        [m, k, n]: [usize; 3],
+        _precision: Precision,
+    ) -> Buffer {
         let module = module_of(&[a, b]);
         product(&module, m, k, n);
         hold(module, m * n)
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed {
+    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, _precision: Precision) -> Packed {
         Packed::new(HeldPacked::new(module_of(&[weight]), window(shape), shape.out_channels))
     }
 

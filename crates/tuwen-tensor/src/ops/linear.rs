@@ -9,7 +9,8 @@ use crate::tape::{needs_tape, record};
 /// `activation(x · weightᵀ + bias) + residual`.
 ///
 /// Shapes: x `[..., in]`, weight `[out, in]`, bias `[out]`, residual and result `[..., out]`. A weight of more axes
-/// (a convolution over patches) is read as `[out, product of the others]`.
+/// (a convolution over patches) is read as `[out, product of the others]`. The weight's precision is that of the product
+/// and of its gradients.
 pub fn linear(
     x: &Tensor,
     weight: &Tensor,
@@ -26,7 +27,7 @@ pub fn linear(
     *shape.last_mut().expect("x has a last axis") = out;
     assert!(residual.is_none_or(|r| r.shape() == shape), "the residual is shaped as the result");
 
-    let packed = weight.packed(|| device.pack_linear(weight.buffer(), out, inner));
+    let packed = weight.packed(|| device.pack_linear(weight.buffer(), out, inner, weight.precision()));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(residual);
@@ -60,17 +61,20 @@ pub fn linear(
     let (x_shape, weight_shape) = (x.shape().to_vec(), weight.shape().to_vec());
     let bias_needs = bias.map(Tensor::requires_grad);
     let has_residual = residual.is_some();
+    let precision = weight.precision();
     record(y, &inputs, move |dy| {
         let dz = match &pre_activation {
             Some(z) => super::activation::backward(activation, z, &dy),
             None => dy.clone(),
         };
         let dx = saved_weight.map(|weight| {
-            let dx = device.matmul(dz.buffer(), false, weight.buffer(), false, rows, out, inner);
+            let operands = [(dz.buffer(), false), (weight.buffer(), false)];
+            let dx = device.matmul(operands, [rows, out, inner], precision);
             Tensor::from_buffer(device, dx, &x_shape)
         });
         let dw = saved_x.map(|x| {
-            let dw = device.matmul(dz.buffer(), true, x.buffer(), false, out, rows, inner);
+            let operands = [(dz.buffer(), true), (x.buffer(), false)];
+            let dw = device.matmul(operands, [out, rows, inner], precision);
             Tensor::from_buffer(device, dw, &weight_shape)
         });
         let mut gradients = vec![dx, dw];

@@ -1,7 +1,7 @@
 //! Products: linear with all that is fused into it, convolution, pooling, attention.
 
 use tuwen_kernels::reference;
-use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Tensor, ops};
+use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Precision, Tensor, ops};
 
 use super::elements::ACTIVATIONS;
 use super::support::{assert_close, check, inputs};
@@ -143,7 +143,16 @@ fn attentions() -> impl Iterator<Item = (AttentionShape, Option<Vec<bool>>)> {
         (0..6).map(move |case| {
             let scale = (head_dim as f32).sqrt().recip();
             let causal = case % 2 == 1;
-            let shape = AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal };
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal,
+                precision: Precision::F32,
+            };
             let keys = 0..batch * key_len;
             let mask = match case / 2 {
                 0 => None,
@@ -163,7 +172,7 @@ fn attention() {
         let (q, k) = ([batch, query_len, width], [batch, key_len, width]);
         let mask = AttentionMask { causal, keys: keys.as_deref() };
         let what = format!("{shape:?}, keys {keys:?}");
-        let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], heads, mask);
+        let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[1], &v[2], mask.keys, &shape);
         check(&what, &inputs(&[&q, &k, &k]), op, definition);
 
@@ -189,8 +198,9 @@ fn attention_to_oneself() {
             key_len: 5,
             scale: 3_f32.sqrt().recip(),
             causal,
+            precision: Precision::F32,
         };
-        let op = |t: &[Tensor]| ops::attention(&t[0], &t[0], &t[0], heads, mask);
+        let op = |t: &[Tensor]| ops::attention(&t[0], &t[0], &t[0], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[0], &v[0], None, &sizes);
         check(&format!("causal {causal}"), &inputs(&[&shape]), op, definition);
     }

@@ -2,7 +2,8 @@
 
 use tuwen_kernels::reference;
 use tuwen_tensor::{
-    Activation, AttentionMask, AttentionShape, ConvShape, Param, Targets, Tensor, checkpoint, no_grad, ops,
+    Activation, AttentionMask, AttentionShape, ConvShape, Param, Precision, Targets, Tensor, checkpoint,
+    no_grad, ops,
 };
 
 use super::matrix::product;
@@ -85,7 +86,8 @@ fn a_block_of_operations() {
     let mask = AttentionMask { causal: true, keys: Some(&keys) };
     let op = |t: &[Tensor]| {
         let normed = ops::layer_norm(&t[0], &t[1], &t[2], 1e-5);
-        let attended = ops::attention(&linear(&normed, &t[3]), &normed, &linear(&normed, &t[3]), heads, mask);
+        let (q, v) = (linear(&normed, &t[3]), linear(&normed, &t[3]));
+        let attended = ops::attention(&q, &normed, &v, heads, mask, Precision::F32);
         let x = ops::linear(&attended, &t[4], Some(&t[2]), Activation::QuickGelu, Some(&t[0]));
         let rows = ops::l2_normalize(&x).reshape(&[batch * length, width]);
         ops::cross_entropy(&linear(&rows, &t[4]), Targets::Classes(&ids))
@@ -98,6 +100,7 @@ fn a_block_of_operations() {
         key_len: length,
         scale: 3_f32.sqrt().recip(),
         causal: true,
+        precision: Precision::F32,
     };
     let definition = |v: &[Vec<f64>]| {
         let normed = reference::layer_norm(&v[0], &v[1], &v[2], f64::from(1e-5_f32)).0;
