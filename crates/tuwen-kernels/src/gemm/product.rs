@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::Epilogue;
-use super::kernel::{Kernel, MAX_ROWS, PANEL, Task, Tile, dispatch};
+use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
 use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
-use crate::activation::activate_in_place;
+use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
 
@@ -69,7 +69,7 @@ pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
                 // SAFETY: the packed block has depth times rows elements, the panel depth times width.
                 unsafe {
                     K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);
-                    stage.store(&mut tile, rows, columns.clone(), c);
+                    stage.store::<K>(&tile.0, rows, columns.clone(), c);
                 }
             }
         }
@@ -84,26 +84,85 @@ pub(super) struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Asks for the lines of the target and of the residual at `rows` and `columns`, so that they arrive while the tile is
+    /// computed: a tile is spread over as many pages as it has rows, which no hardware prefetcher follows.
+    #[inline(always)]
+    pub(super) fn fetch<K: Kernel>(&self, rows: Range<usize>, columns: Range<usize>, c: Target) {
+        for row in rows {
+            let at = row * c.stride + columns.start;
+            K::prefetch_for_writing(c.start.get().wrapping_add(at));
+            K::prefetch_for_writing(c.start.get().wrapping_add(at + columns.len() - 1));
+            if let Some(residual) = self.epilogue.residual.filter(|_| self.finish) {
+                K::prefetch(residual.as_ptr().wrapping_add(at));
+                K::prefetch(residual.as_ptr().wrapping_add(at + columns.len() - 1));
+            }
+        }
+    }
+
     /// Stores a tile at `rows` and `columns` of the target.
     #[inline(always)]
-    unsafe fn store(&self, tile: &mut Tile, rows: Range<usize>, columns: Range<usize>, c: Target) {
-        for (values, row) in tile.0.iter_mut().zip(rows) {
-            let at = row * c.stride + columns.start;
-            // SAFETY: this part of the target is the caller's. Two calls, so that one has a length known to LLVM.
-            unsafe {
-                if columns.len() == PANEL {
-                    self.store_row(values, c.start.slice(at, PANEL), at, columns.start);
-                } else {
-                    let width = columns.len();
-                    self.store_row(&mut values[..width], c.start.slice(at, width), at, columns.start);
+    pub(super) unsafe fn store<K: Kernel>(
+        &self,
+        tile: &[[f32; PANEL]],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        c: Target,
+    ) {
+        for (values, row) in tile.iter().zip(rows) {
+            for first in (0..columns.len()).step_by(K::LANES) {
+                let (column, count) = (columns.start + first, K::LANES.min(columns.len() - first));
+                // SAFETY: these columns of the row lie within the tile and the target, and the epilogue was checked.
+                unsafe {
+                    let values = K::load(values.as_ptr().add(first), K::LANES);
+                    self.store_vector::<K>(values, count, row * c.stride + column, column, c);
                 }
             }
         }
     }
 
+    /// Finishes `count` values from `column`, which go to element `at` of the target. Vectors are written out, because LLVM
+    /// makes single numbers of loops that are as short as a tile is wide.
+    #[inline(always)]
+    unsafe fn store_vector<K: Kernel>(
+        &self,
+        mut values: K::Vector,
+        count: usize,
+        at: usize,
+        column: usize,
+        c: Target,
+    ) {
+        let c = c.start.get().wrapping_add(at);
+        // SAFETY: the caller's contract.
+        unsafe {
+            if self.accumulate {
+                values = K::add(values, K::load(c, count));
+            }
+            if self.finish {
+                let &Epilogue { bias, activation, residual, residual_first, .. } = self.epilogue;
+                if let Some(bias) = bias {
+                    values = K::add(values, K::load(bias.as_ptr().add(column), count));
+                }
+                let residual = residual.map(|residual| K::load(residual.as_ptr().add(at), count));
+                if let (Some(residual), true) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+                if activation != Activation::Identity {
+                    let mut lanes = [0.0; MAX_LANES];
+                    K::store(lanes.as_mut_ptr(), K::LANES, values);
+                    activate_in_place(activation, &mut lanes[..K::LANES]);
+                    values = K::load(lanes.as_ptr(), K::LANES);
+                }
+                if let (Some(residual), false) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+            }
+            K::store(c, count, values);
+        }
+    }
+
     /// Finishes values of a row from `column`, which go to element `at` of the target, in `c`.
     #[inline(always)]
-    pub(super) fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
+    fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
         if self.accumulate {
             add(values, c);
         }
@@ -290,7 +349,7 @@ impl<L: Left, R: Right> Task for Stream<'_, L, R> {
                         let rows = blocks.get(block);
                         let a = &left[blocks.offset(block, len)..];
                         K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), &mut tile);
-                        stage.store(&mut tile, rows, first..columns.min(first + PANEL), c);
+                        stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
                     }
                 }
             }
