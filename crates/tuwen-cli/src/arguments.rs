@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+    bench, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
 };
 
 /// Vision-language models on images and texts: embed, classify, match, train.
@@ -75,6 +75,8 @@ pub enum Verb {
     Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation
     Verify(verify::Verify),
+    /// Measure how fast a model is, and how far from what the machine can do
+    Bench(bench::Bench),
     /// Write a completion script for a shell
     Completions(completions::Completions),
     /// Write manual pages

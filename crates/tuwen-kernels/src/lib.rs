@@ -19,6 +19,7 @@ mod elementwise;
 mod embedding;
 mod gemm;
 mod layout;
+pub mod limits;
 mod math;
 mod norm;
 mod optimizer;
