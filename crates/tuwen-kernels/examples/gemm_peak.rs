@@ -10,7 +10,7 @@ use tuwen_kernels::{
     Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, activate,
     activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train, conv2d,
     conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward, matmul,
-    permute, softmax, threads,
+    matmul_as, permute, set_threads, softmax, threads,
 };
 
 fn noise(len: usize) -> Vec<f32> {
@@ -47,10 +47,6 @@ fn products() {
         (1024, 1024, 1024),
     ] {
         let (a, b, mut c) = (noise(m * k), noise(k * n), vec![0.0; m * n]);
-        let packed = PackedB::pack(MatRef::new(&b, n, k).t());
-        report(&format!("gemm {m}x{k}x{n}"), 2 * m * k * n, || {
-            gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, &Epilogue::default());
-        });
         let (bias, residual) = (noise(n), noise(m * n));
         let epilogue = Epilogue {
             bias: Some(&bias),
@@ -58,9 +54,17 @@ fn products() {
             residual: Some(&residual),
             ..Epilogue::default()
         };
-        report(&format!("gemm {m}x{k}x{n}, bias, quick_gelu, residual"), 2 * m * k * n, || {
-            gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, &epilogue);
-        });
+        for precision in Precision::ALL {
+            let packed = PackedB::pack_as(MatRef::new(&b, n, k).t(), precision);
+            let mut product = |name: &str, epilogue: &Epilogue| {
+                report(&format!("gemm {precision} {m}x{k}x{n}{name}"), 2 * m * k * n, || {
+                    gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, epilogue);
+                });
+            };
+            product("", &Epilogue::default());
+            product(", bias, residual", &Epilogue { activation: Activation::Identity, ..epilogue });
+            product(", bias, quick_gelu", &Epilogue { residual: None, ..epilogue });
+        }
     }
     for (m, k, n) in
         [(768, 800, 768), (3072, 800, 768), (768, 12_800, 768), (64, 262_144, 64), (16, 262_144, 16)]
@@ -73,6 +77,10 @@ fn products() {
                 &mut dw,
                 &Epilogue::default(),
             );
+        });
+        report(&format!("dW bf16 {m}x{k}x{n}"), 2 * m * k * n, || {
+            let dy = black_box(MatRef::new(&dy, k, m).t());
+            matmul_as(Precision::Bf16, dy, MatRef::new(&x, k, n), &mut dw, &Epilogue::default());
         });
     }
 }
@@ -210,6 +218,9 @@ fn rows() {
 }
 
 fn main() {
+    if let Some(threads) = std::env::var("THREADS").ok().and_then(|threads| threads.parse().ok()) {
+        set_threads(threads);
+    }
     println!("{:?}, {} threads", isa(), threads());
     products();
     convolutions();

@@ -11,7 +11,9 @@ mod isa;
 
 mod activation;
 mod aligned;
+mod amx;
 mod attention;
+mod bytes;
 mod conv;
 mod cross_entropy;
 mod elementwise;
@@ -32,11 +34,12 @@ mod threads;
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
 pub use attention::{AttentionShape, attention, attention_backward, attention_weights};
+pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
 pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
-pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul, matmul_as};
+pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
 pub use norm::{

@@ -30,7 +30,14 @@ impl MultiHeadAttention {
     ///
     /// Shapes: `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
-        let (q, k, v) = (self.q_proj.forward(x), self.k_proj.forward(x), self.v_proj.forward(x));
+        self.attend(x, x, mask, residual)
+    }
+
+    /// `out_proj(attention) + residual`, where `queries` ask and `x` gives keys and values.
+    ///
+    /// Shapes: queries, residual and result `[batch, queries, width]`, x `[batch, tokens, width]`.
+    pub fn attend(&self, queries: &Tensor, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
+        let (q, k, v) = (self.q_proj.forward(queries), self.k_proj.forward(x), self.v_proj.forward(x));
         let attended = ops::attention(&q, &k, &v, self.heads, mask, self.q_proj.precision());
         self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
     }

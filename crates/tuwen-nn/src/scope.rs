@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use tuwen_tensor::checkpoint::TensorSource;
+use tuwen_tensor::checkpoint::{StoredTensor, TensorSource};
 use tuwen_tensor::{Param, Precision, Tensor};
 
 use crate::lora::{FACTORS, LowRank};
@@ -234,7 +234,7 @@ impl Scope {
         let value = match origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
             Origin::Count => Tensor::shape_only_parameter(&name, shape),
-            Origin::Load(source) | Origin::Compare(source) => self.read(source.as_ref(), &name, shape),
+            Origin::Load(source) | Origin::Compare(source) => self.read(source, &name, shape),
         };
         let param = Param::new(value, self.learns(&name, kind));
         self.found().parameters.entries.push(Entry { name, param: param.clone(), kind });
@@ -250,8 +250,9 @@ impl Scope {
             }
     }
 
-    /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails.
-    fn read(&self, source: &dyn TensorSource, name: &str, shape: &[usize]) -> Tensor {
+    /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails. What does not
+    /// learn stays in the checkpoint until it is needed.
+    fn read(&self, source: &Arc<dyn TensorSource>, name: &str, shape: &[usize]) -> Tensor {
         let Some(info) = source.info(name) else {
             self.found().report.missing.push((name.to_owned(), None));
             return Tensor::shape_only(shape);
@@ -264,8 +265,13 @@ impl Scope {
         if let Origin::Compare(_) = self.root.origin {
             return Tensor::shape_only(shape);
         }
-        match source.read(name) {
-            Ok(tensor) => Tensor::new(&tensor.to_f32(), shape),
+        let tensor = if self.root.trainable {
+            source.read(name).map(|tensor| Tensor::new(&tensor.to_f32(), shape))
+        } else {
+            StoredTensor::new(source.clone(), name).map(|tensor| Tensor::deferred(shape, tensor))
+        };
+        match tensor {
+            Ok(tensor) => tensor,
             Err(error) => {
                 self.found().report.unreadable.push((name.to_owned(), error.to_string()));
                 Tensor::shape_only(shape)

@@ -4,7 +4,7 @@ use tuwen_kernels as kernels;
 use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
 
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
+use crate::device::{Buffer, Device, Epilogue, Normed, Packed, Weight};
 use crate::pool::HostMemory;
 
 /// The CPU.
@@ -17,6 +17,13 @@ fn host(buffer: &Buffer) -> &[f32] {
 
 fn host_mut(buffer: &mut Buffer) -> &mut [f32] {
     buffer.storage_mut::<HostMemory>().as_mut_slice()
+}
+
+fn values<'a>(weight: Weight<'a>) -> &'a [f32] {
+    match weight {
+        Weight::Buffer(buffer) => host(buffer),
+        Weight::Host(values) => values,
+    }
 }
 
 /// A recycled buffer that `fill` writes in full.
@@ -84,8 +91,8 @@ impl Device for Cpu {
         host(buffer).to_vec()
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed {
-        Packed::new(PackedB::pack_as(MatRef::new(host(weight), out, inner).t(), precision))
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed {
+        Packed::new(PackedB::pack_as(MatRef::new(values(weight), out, inner).t(), precision))
     }
 
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer {
@@ -107,8 +114,8 @@ impl Device for Cpu {
         filled(m * n, |y| kernels::matmul_as(precision, a, b, y, &kernels::Epilogue::default()))
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed {
-        Packed::new(PackedConv::pack(host(weight), shape, precision))
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
+        Packed::new(PackedConv::pack(values(weight), shape, precision))
     }
 
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {

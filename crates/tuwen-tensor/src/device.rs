@@ -43,6 +43,15 @@ impl Buffer {
     }
 }
 
+/// The values of a weight that is to be packed.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Held by the device.
+    Buffer(&'a Buffer),
+    /// On the host, for this once.
+    Host(&'a [f32]),
+}
+
 /// A weight in the form that a device multiplies fastest; opaque like [`Buffer`].
 pub struct Packed(Box<dyn Any + Send + Sync>);
 
@@ -98,7 +107,7 @@ pub trait Device: Send + Sync + Debug {
     fn read(&self, buffer: &Buffer) -> Vec<f32>;
 
     /// Packs a linear weight `[out, in]` for products of a precision.
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed;
     /// `x [rows, in] · weightᵀ`, then the epilogue.
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer;
     /// `op(a) [m, k] · op(b) [k, n]` for `size` m, k, n; an operand marked as transposed is stored as `[k, m]` or `[n, k]`.
@@ -106,7 +115,7 @@ pub trait Device: Send + Sync + Debug {
     fn matmul(&self, operands: [(&Buffer, bool); 2], size: [usize; 3], precision: Precision) -> Buffer;
 
     /// Packs a convolution weight `[out, in, kernel, kernel]` for convolutions of a precision.
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed;
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
     /// Gradient of [`Device::conv2d`] with respect to its input.

@@ -9,6 +9,7 @@
 
 pub mod checkpoint;
 mod cpu;
+mod deferred;
 mod device;
 pub mod meter;
 pub mod ops;
@@ -18,7 +19,8 @@ mod tape;
 mod tensor;
 
 pub use cpu::Cpu;
-pub use device::{Buffer, Device, Normed, Packed};
+pub use deferred::Deferred;
+pub use device::{Buffer, Device, Normed, Packed, Weight};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, no_grad};

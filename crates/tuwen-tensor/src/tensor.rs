@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::device::{Buffer, Device, Packed};
+use crate::deferred::{Deferred, Values};
+use crate::device::{Buffer, Device, Packed, Weight};
 use crate::meter::Meter;
 use crate::tape::{self, Gradients, Node};
 use crate::{Cpu, Precision, ops};
@@ -14,7 +15,7 @@ pub struct Tensor(Arc<Inner>);
 
 struct Inner {
     shape: Vec<usize>,
-    buffer: Arc<Buffer>,
+    values: Arc<Values>,
     device: &'static dyn Device,
     node: Option<Arc<Node>>,
     /// What it is multiplied in where it is a weight.
@@ -59,15 +60,25 @@ impl Tensor {
     }
 
     pub(crate) fn from_buffer(device: &'static dyn Device, buffer: Buffer, shape: &[usize]) -> Self {
-        Self::share(device, Arc::new(buffer), shape)
+        Self::share(device, Arc::new(Values::held(buffer)), shape)
     }
 
-    fn share(device: &'static dyn Device, buffer: Arc<Buffer>, shape: &[usize]) -> Self {
+    /// A tensor on the CPU whose values stay at their source until they are needed.
+    pub fn deferred(shape: &[usize], source: impl Deferred + 'static) -> Self {
+        Self::share(&Cpu, Arc::new(Values::deferred(shape.iter().product(), source)), shape)
+    }
+
+    /// Whether the values are still at their source.
+    pub fn is_deferred(&self) -> bool {
+        self.source().is_some()
+    }
+
+    fn share(device: &'static dyn Device, values: Arc<Values>, shape: &[usize]) -> Self {
         let elements: usize = shape.iter().product();
-        assert_eq!(elements, buffer.len(), "shape {shape:?} does not hold {} elements", buffer.len());
+        assert_eq!(elements, values.len(), "shape {shape:?} does not hold {} elements", values.len());
         Self(Arc::new(Inner {
             shape: shape.to_vec(),
-            buffer,
+            values,
             device,
             node: None,
             precision: Precision::F32,
@@ -96,7 +107,7 @@ impl Tensor {
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.0.buffer.len()
+        self.0.values.len()
     }
 
     /// Where the tensor lives.
@@ -106,7 +117,18 @@ impl Tensor {
 
     /// Copies the values to the host.
     pub fn to_vec(&self) -> Vec<f32> {
-        self.device().read(self.buffer())
+        let Some(source) = self.source() else { return self.device().read(self.buffer()) };
+        let mut copy = Vec::with_capacity(self.elements());
+        source.with_values(&mut |values| copy.extend_from_slice(values));
+        copy
+    }
+
+    /// Calls `read` with the values on the host; those of a deferred tensor stay at their source.
+    pub fn with_values(&self, mut read: impl FnMut(&[f32])) {
+        match self.source() {
+            Some(source) => source.with_values(&mut read),
+            None => read(&self.device().read(self.buffer())),
+        }
     }
 
     /// The value of a tensor of one element.
@@ -140,7 +162,7 @@ impl Tensor {
 
     /// The same values, off the tape, under another shape.
     pub(crate) fn view(&self, shape: &[usize]) -> Self {
-        Self::share(self.0.device, self.0.buffer.clone(), shape)
+        Self::share(self.0.device, self.0.values.clone(), shape)
     }
 
     /// The same values as a leaf: [`Tensor::backward`] gives a gradient for it.
@@ -175,7 +197,12 @@ impl Tensor {
     }
 
     pub(crate) fn buffer(&self) -> &Buffer {
-        &self.0.buffer
+        self.0.values.buffer(self.0.device)
+    }
+
+    /// Where the values are, as long as they are not held.
+    pub(crate) fn source(&self) -> Option<&dyn Deferred> {
+        self.0.values.source()
     }
 
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
@@ -189,7 +216,7 @@ impl Tensor {
     fn remade(&self, node: Option<Arc<Node>>, precision: Precision) -> Self {
         Self(Arc::new(Inner {
             shape: self.0.shape.clone(),
-            buffer: self.0.buffer.clone(),
+            values: self.0.values.clone(),
             device: self.0.device,
             node,
             precision,
@@ -197,8 +224,9 @@ impl Tensor {
         }))
     }
 
-    pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
-        self.0.packed.get_or_init(pack)
+    /// The form in which this weight is multiplied.
+    pub(crate) fn packed(&self, pack: impl FnOnce(Weight) -> Packed) -> &Packed {
+        self.0.packed.get_or_init(|| self.0.values.with_weight(self.0.device, pack))
     }
 
     /// `self + other`, reusing this buffer when nobody else holds it.
@@ -214,10 +242,13 @@ impl Tensor {
     pub(crate) fn into_buffer(self) -> Buffer {
         let device = self.device();
         let shared = match Arc::try_unwrap(self.0) {
-            Ok(inner) => inner.buffer,
-            Err(shared) => shared.buffer.clone(),
+            Ok(inner) => inner.values,
+            Err(shared) => shared.values.clone(),
         };
-        Arc::try_unwrap(shared).unwrap_or_else(|shared| device.scale(&shared, 1.0))
+        match Arc::try_unwrap(shared) {
+            Ok(values) => values.into_buffer(device),
+            Err(shared) => device.scale(shared.buffer(device), 1.0),
+        }
     }
 }
 

@@ -13,6 +13,33 @@ const COLUMNS: usize = 16;
 impl Kernel for Avx2 {
     const ROWS: usize = 6;
 
+    type Vector = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> __m256 {
+        // SAFETY: the mask ends with the numbers.
+        unsafe { if count == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, mask(count)) } }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, count: usize, values: __m256) {
+        // SAFETY: as above.
+        unsafe {
+            if count == 8 {
+                _mm256_storeu_ps(to, values)
+            } else {
+                _mm256_maskstore_ps(to, mask(count), values)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the CPU has the instruction.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
     unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
         for column in (0..width).step_by(COLUMNS) {
             // SAFETY: the trait's contract, for 16 columns of the panel.

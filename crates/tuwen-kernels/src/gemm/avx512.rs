@@ -10,6 +10,27 @@ pub(super) struct Avx512;
 impl Kernel for Avx512 {
     const ROWS: usize = 14;
 
+    type Vector = __m512;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> __m512 {
+        // SAFETY: the mask ends with the numbers.
+        unsafe { _mm512_maskz_loadu_ps(mask(count), from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, count: usize, values: __m512) {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_ps(to, mask(count), values) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the CPU has the instruction.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
     unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
         // SAFETY: the trait's contract is that of the functions.
         unsafe {
@@ -19,6 +40,18 @@ impl Kernel for Avx512 {
                 with_const_rows!(rows, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], multiply::<_, 1>(depth, a, b, tile));
             }
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(element: *const f32) {
+        // SAFETY: a hint; any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(element.cast()) };
+    }
+
+    #[inline(always)]
+    fn prefetch_for_writing(element: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(element.cast()) };
     }
 
     #[inline]
@@ -119,7 +152,7 @@ unsafe fn interleave(
 /// Transposes a block of 16 by 16: pairs, then fours within each quarter, then the quarters.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: &mut [__m512; 16]) {
+pub(super) fn transpose(rows: &mut [__m512; 16]) {
     let mut fours = [[_mm512_setzero_ps(); 4]; 4];
     for (group, four) in rows.as_chunks::<4>().0.iter().zip(&mut fours) {
         let &[a, b, c, d] = group;

@@ -10,6 +10,9 @@ pub(crate) const NARROW: usize = 16;
 /// Rows of the largest register tile of any instruction set.
 pub(crate) const MAX_ROWS: usize = 14;
 
+/// Most lanes of any instruction set; they divide [`NARROW`].
+pub(crate) const MAX_LANES: usize = 16;
+
 /// A piece of the product on its way from the registers to memory.
 #[repr(align(64))]
 pub(crate) struct Tile(pub(crate) [[f32; PANEL]; MAX_ROWS]);
@@ -22,11 +25,40 @@ pub(crate) trait Kernel {
     /// Rows of the register tile.
     const ROWS: usize;
 
+    /// Some numbers in a register.
+    type Vector: Copy;
+    /// How many.
+    const LANES: usize;
+
+    /// `count <= LANES` numbers; the other lanes are unspecified.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn load(from: *const f32, count: usize) -> Self::Vector;
+
+    /// Stores the first `count <= LANES` numbers.
+    ///
+    /// # Safety
+    /// They are writable.
+    unsafe fn store(to: *mut f32, count: usize, values: Self::Vector);
+
+    /// Sums, lane by lane.
+    ///
+    /// # Safety
+    /// None but the trait's.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `tile[rows, width] = Σ_k a[k][rows] · b[k][width]` for `a [depth, rows]` and `b [depth, width]`.
     ///
     /// # Safety
     /// `rows <= ROWS`, `width` is [`PANEL`] or [`NARROW`], and both operands are readable.
     unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile);
+
+    /// Asks for the cache line of an element that is to be read.
+    fn prefetch(_element: *const f32) {}
+
+    /// Asks for the cache line of an element that is to be written.
+    fn prefetch_for_writing(_element: *const f32) {}
 
     /// `out[k * out_stride + i] = sources[i][k]` for `k < depth`; zeros up to `out_width`.
     ///
@@ -81,7 +113,7 @@ pub(crate) fn dispatch(task: impl Task) {
         }
         match isa() {
             // SAFETY: `isa` only reports what this CPU has.
-            Isa::Avx512 => return unsafe { avx512(task) },
+            Isa::Avx512 | Isa::Amx => return unsafe { avx512(task) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(task) },
             Isa::Portable => {}

@@ -11,6 +11,28 @@ const COLUMNS: usize = 8;
 impl Kernel for Portable {
     const ROWS: usize = 4;
 
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> [f32; 4] {
+        let mut values = [0.0; 4];
+        // SAFETY: `count` numbers are readable.
+        values[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from, count) });
+        values
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, count: usize, values: [f32; 4]) {
+        // SAFETY: `count` numbers are writable.
+        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&values[..count]);
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+
     unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
         // SAFETY: `a` is [depth, rows] and `b` is [depth, width].
         let (a, b) = unsafe {

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::Epilogue;
-use super::kernel::{Kernel, MAX_ROWS, PANEL, Task, Tile, dispatch};
-use super::pack::{Left, Panels, Right, RowBlocks};
-use crate::activation::activate_in_place;
+use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
+use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
+use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
 
@@ -35,10 +35,10 @@ fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
 /// The CPU has the instruction set of `K`; rows and panels lie within the operands and `c`, and no other thread uses
 /// that part of `c`.
 #[inline(always)]
-pub(crate) unsafe fn multiply<K: Kernel>(
+pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
     a: &impl Left,
     rows: Range<usize>,
-    b: Panels,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &Epilogue,
@@ -47,27 +47,29 @@ pub(crate) unsafe fn multiply<K: Kernel>(
         return;
     }
     let blocks = RowBlocks::new(rows.clone(), K::ROWS);
-    let mut packed = Scratch::take(rows.len() * b.depth.min(DEPTH));
+    let longest = b.depth().min(DEPTH);
+    let mut packed = Scratch::take(rows.len() * longest);
+    let mut unpacked = B::scratch(longest);
     let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
-    for depth in pieces(b.depth, DEPTH) {
+    for depth in pieces(b.depth(), DEPTH) {
         // SAFETY: rows and depth lie within `a`, says the caller.
         unsafe { a.pack::<K>(&blocks, depth.clone(), &mut packed) };
         let stage = Stage {
             accumulate: epilogue.accumulate || depth.start > 0,
-            finish: depth.end == b.depth,
+            finish: depth.end == b.depth(),
             epilogue,
         };
         for index in panels.clone() {
-            let panel = b.panel(index, depth.start);
-            let (width, first) = (Panels::width(b.columns, index), index * PANEL);
-            let columns = first..b.columns.min(first + PANEL);
+            let panel = b.panel(index, depth.clone(), &mut unpacked);
+            let (width, first) = (Panels::width(b.columns(), index), index * PANEL);
+            let columns = first..b.columns().min(first + PANEL);
             for block in 0..blocks.count {
                 let rows = blocks.get(block);
                 let a = &packed[blocks.offset(block, depth.len())..];
                 // SAFETY: the packed block has depth times rows elements, the panel depth times width.
                 unsafe {
                     K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);
-                    stage.store(&mut tile, rows, columns.clone(), c);
+                    stage.store::<K>(&tile.0, rows, columns.clone(), c);
                 }
             }
         }
@@ -75,30 +77,90 @@ pub(crate) unsafe fn multiply<K: Kernel>(
 }
 
 /// What a piece of the depth has to do with its tiles.
-struct Stage<'a> {
-    accumulate: bool,
-    finish: bool,
-    epilogue: &'a Epilogue<'a>,
+pub(super) struct Stage<'a> {
+    pub(super) accumulate: bool,
+    pub(super) finish: bool,
+    pub(super) epilogue: &'a Epilogue<'a>,
 }
 
 impl Stage<'_> {
+    /// Asks for the lines of the target and of the residual at `rows` and `columns`, so that they arrive while the tile is
+    /// computed: a tile is spread over as many pages as it has rows, which no hardware prefetcher follows.
+    #[inline(always)]
+    pub(super) fn fetch<K: Kernel>(&self, rows: Range<usize>, columns: Range<usize>, c: Target) {
+        for row in rows {
+            let at = row * c.stride + columns.start;
+            K::prefetch_for_writing(c.start.get().wrapping_add(at));
+            K::prefetch_for_writing(c.start.get().wrapping_add(at + columns.len() - 1));
+            if let Some(residual) = self.epilogue.residual.filter(|_| self.finish) {
+                K::prefetch(residual.as_ptr().wrapping_add(at));
+                K::prefetch(residual.as_ptr().wrapping_add(at + columns.len() - 1));
+            }
+        }
+    }
+
     /// Stores a tile at `rows` and `columns` of the target.
     #[inline(always)]
-    unsafe fn store(&self, tile: &mut Tile, rows: Range<usize>, columns: Range<usize>, c: Target) {
-        for (values, row) in tile.0.iter_mut().zip(rows) {
-            let at = row * c.stride + columns.start;
-            // SAFETY: this part of the target is the caller's. Two calls, so that one has a length known to LLVM.
-            unsafe {
-                if columns.len() == PANEL {
-                    self.store_row(values, c.start.slice(at, PANEL), at, columns.start);
-                } else {
-                    let width = columns.len();
-                    self.store_row(&mut values[..width], c.start.slice(at, width), at, columns.start);
+    pub(super) unsafe fn store<K: Kernel>(
+        &self,
+        tile: &[[f32; PANEL]],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        c: Target,
+    ) {
+        for (values, row) in tile.iter().zip(rows) {
+            for first in (0..columns.len()).step_by(K::LANES) {
+                let (column, count) = (columns.start + first, K::LANES.min(columns.len() - first));
+                // SAFETY: these columns of the row lie within the tile and the target, and the epilogue was checked.
+                unsafe {
+                    let values = K::load(values.as_ptr().add(first), K::LANES);
+                    self.store_vector::<K>(values, count, row * c.stride + column, column, c);
                 }
             }
         }
     }
 
+    /// Finishes `count` values from `column`, which go to element `at` of the target. Vectors are written out, because LLVM
+    /// makes single numbers of loops that are as short as a tile is wide.
+    #[inline(always)]
+    unsafe fn store_vector<K: Kernel>(
+        &self,
+        mut values: K::Vector,
+        count: usize,
+        at: usize,
+        column: usize,
+        c: Target,
+    ) {
+        let c = c.start.get().wrapping_add(at);
+        // SAFETY: the caller's contract.
+        unsafe {
+            if self.accumulate {
+                values = K::add(values, K::load(c, count));
+            }
+            if self.finish {
+                let &Epilogue { bias, activation, residual, residual_first, .. } = self.epilogue;
+                if let Some(bias) = bias {
+                    values = K::add(values, K::load(bias.as_ptr().add(column), count));
+                }
+                let residual = residual.map(|residual| K::load(residual.as_ptr().add(at), count));
+                if let (Some(residual), true) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+                if activation != Activation::Identity {
+                    let mut lanes = [0.0; MAX_LANES];
+                    K::store(lanes.as_mut_ptr(), K::LANES, values);
+                    activate_in_place(activation, &mut lanes[..K::LANES]);
+                    values = K::load(lanes.as_ptr(), K::LANES);
+                }
+                if let (Some(residual), false) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+            }
+            K::store(c, count, values);
+        }
+    }
+
+    /// Finishes values of a row from `column`, which go to element `at` of the target, in `c`.
     #[inline(always)]
     fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
         if self.accumulate {
@@ -130,26 +192,26 @@ fn add(values: &mut [f32], other: &[f32]) {
 }
 
 /// A [`multiply`] as a task.
-struct Multiply<'a, L> {
+struct Multiply<'a, L, B> {
     a: &'a L,
     rows: Range<usize>,
-    b: Panels<'a>,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &'a Epilogue<'a>,
 }
 
-impl<L: Left> Task for Multiply<'_, L> {
+impl<L: Left, B: PanelSource> Task for Multiply<'_, L, B> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
         // SAFETY: the same contract.
-        unsafe { multiply::<K>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
+        unsafe { multiply::<K, B>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
     }
 }
 
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
-pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epilogue: &Epilogue) {
-    let panels = Panels::count(b.columns);
+pub(crate) fn product(a: &impl Left, rows: usize, b: impl PanelSource, c: &mut [f32], epilogue: &Epilogue) {
+    let panels = Panels::count(b.columns());
     if rows == 0 || panels == 0 {
         return;
     }
@@ -157,12 +219,12 @@ pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epil
     let blocks = rows.div_ceil(MAX_ROWS);
     // Short sums leave room for more rows in the cache, but every thread should get some.
     let blocks_per_task =
-        (LEFT_BUDGET / (MAX_ROWS * b.depth.clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
+        (LEFT_BUDGET / (MAX_ROWS * b.depth().clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
     // A multiple of the threads, so that none waits for the last band of another.
     let bands = blocks.div_ceil(blocks_per_task).next_multiple_of(threads()).min(blocks);
     // Each group of columns packs the rows again, so there is more than one only where rows are few.
     let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
-    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
     parallel_for(bands * groups, |task| {
         let (band, group) = (task % bands, task / bands);
         let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
@@ -287,7 +349,7 @@ impl<L: Left, R: Right> Task for Stream<'_, L, R> {
                         let rows = blocks.get(block);
                         let a = &left[blocks.offset(block, len)..];
                         K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), &mut tile);
-                        stage.store(&mut tile, rows, first..columns.min(first + PANEL), c);
+                        stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
                     }
                 }
             }

@@ -6,7 +6,7 @@ use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
+use crate::device::{Buffer, Device, Epilogue, Normed, Packed, Weight};
 
 /// The device whose buffers have lengths and no memory.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,13 @@ fn common(a: &Arc<str>, b: &Arc<str>) -> Arc<str> {
 fn module_of(inputs: &[&Buffer]) -> Arc<str> {
     let modules = inputs.iter().filter_map(|input| module(input)).filter(|module| !module.is_empty());
     modules.cloned().reduce(|a, b| common(&a, &b)).unwrap_or_default()
+}
+
+fn module_of_weight(weight: Weight) -> Arc<str> {
+    match weight {
+        Weight::Buffer(buffer) => module_of(&[buffer]),
+        Weight::Host(_) => Arc::default(),
+    }
 }
 
 fn hold(module: Arc<str>, len: usize) -> Buffer {
@@ -93,8 +100,8 @@ impl Device for Meter {
         vec![0.0; buffer.len()]
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, _precision: Precision) -> Packed {
-        Packed::new(HeldPacked::new(module_of(&[weight]), inner, out))
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, _precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), inner, out))
     }
 
     fn linear(&self, _x: &Buffer, weight: &Packed, rows: usize, _epilogue: Epilogue) -> Buffer {
@@ -114,8 +121,8 @@ impl Device for Meter {
         hold(module, m * n)
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, _precision: Precision) -> Packed {
-        Packed::new(HeldPacked::new(module_of(&[weight]), window(shape), shape.out_channels))
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, _precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), window(shape), shape.out_channels))
     }
 
     fn conv2d(&self, _x: &Buffer, weight: &Packed, shape: &ConvShape, _epilogue: Epilogue) -> Buffer {

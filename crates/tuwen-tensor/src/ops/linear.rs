@@ -27,7 +27,7 @@ pub fn linear(
     *shape.last_mut().expect("x has a last axis") = out;
     assert!(residual.is_none_or(|r| r.shape() == shape), "the residual is shaped as the result");
 
-    let packed = weight.packed(|| device.pack_linear(weight.buffer(), out, inner, weight.precision()));
+    let packed = weight.packed(|values| device.pack_linear(values, out, inner, weight.precision()));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(residual);
