@@ -132,45 +132,27 @@ fn attentions() {
     for (batch, heads, len, head_dim, causal) in
         [(16, 12, 50, 64, false), (4, 16, 577, 64, false), (64, 8, 77, 64, true)]
     {
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let shape = AttentionShape {
-            batch,
-            heads,
-            head_dim,
-            query_len: len,
-            key_len: len,
-            scale,
-            causal,
-            precision: Precision::F32,
-        };
         let size = batch * len * heads * head_dim;
         let [q, k, v, dout] = [0; 4].map(|_| noise(size));
         let (mut out, mut lse) = (vec![0.0; size], vec![0.0; batch * heads * len]);
         let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; size]);
         let flops = 4 * batch * heads * len * len * head_dim;
         let name = format!("{batch}x{heads} heads, {len} tokens of {head_dim}");
-        report(&format!("attention {name}"), flops, || {
-            attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
-        });
-        report(&format!("attention backward {name}"), flops * 5 / 2, || {
-            attention_backward(
-                &q,
-                &k,
-                &v,
-                &out,
-                &lse,
-                black_box(&dout),
-                None,
-                &shape,
-                &mut dq,
-                &mut dk,
-                &mut dv,
-            );
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (query_len, key_len, scale) = (len, len, 1.0 / (head_dim as f32).sqrt());
+            let shape =
+                AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, precision };
+            report(&format!("attention {precision} {name}"), flops, || {
+                attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
+            });
+            report(&format!("attention backward {precision} {name}"), flops * 5 / 2, || {
+                let dout = black_box(&dout);
+                attention_backward(&q, &k, &v, &out, &lse, dout, None, &shape, &mut dq, &mut dk, &mut dv);
+            });
+        }
     }
 }
 
-/// Kernels that memory bounds: the rate is that of f32 elements, in billions a second.
 fn rows() {
     let (rows, cols) = (12_800, 768);
     let len = rows * cols;

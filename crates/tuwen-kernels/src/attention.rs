@@ -1,7 +1,7 @@
 //! Multi-head attention. A task is one head of one sequence; its products use the tiles of the matrix product.
 
 use crate::aligned::Scratch;
-use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};
+use crate::gemm::{Kernel, MatRef, OwnProduct, OwnTask, Target, dispatch_in};
 use crate::math::{LANES, exp, max, sum_of};
 use crate::precision::Precision;
 use crate::threads::{SendPtr, parallel_for};
@@ -86,14 +86,15 @@ pub fn attention(
         let head = Head::new(shape, index, key_mask);
         // SAFETY: the rows of this head in `lse`, which was checked.
         let lse = lse.as_ref().map(|lse| unsafe { lse.slice(index * shape.query_len, shape.query_len) });
-        dispatch(Forward {
+        let forward = Forward {
             q: head.queries(q),
             k: head.keys(k),
             v: head.keys(v),
             out: head.target(out),
             lse,
             head,
-        });
+        };
+        dispatch_in(shape.precision, forward);
     });
 }
 
@@ -117,7 +118,7 @@ pub fn attention_backward(
     let [dq, dk, dv] = [dq, dk, dv].map(|gradient| SendPtr(gradient.as_mut_ptr()));
     parallel_for(shape.batch * shape.heads, |index| {
         let head = Head::new(shape, index, key_mask);
-        dispatch(Backward {
+        let backward = Backward {
             q: head.queries(q),
             k: head.keys(k),
             v: head.keys(v),
@@ -128,7 +129,8 @@ pub fn attention_backward(
             dk: head.key_target(dk),
             dv: head.key_target(dv),
             head,
-        });
+        };
+        dispatch_in(shape.precision, backward);
     });
 }
 
@@ -152,7 +154,7 @@ pub fn attention_weights(
         let head = Head::new(shape, index, key_mask);
         // SAFETY: the plane of this head.
         let weights = unsafe { weights.slice(index * plane, plane) };
-        dispatch(Weights { q: head.queries(q), k: head.keys(k), weights, head });
+        dispatch_in(shape.precision, Weights { q: head.queries(q), k: head.keys(k), weights, head });
     });
 }
 
@@ -247,6 +249,35 @@ impl<'a> Head<'a> {
         largest + total.ln()
     }
 
+    /// Turns the products of query `i` and the keys into exponentials of the scores' distances from the largest; with
+    /// what makes probabilities of them, the log of the sum of exponentials of the scores is returned. One pass for the
+    /// largest and one for all else: the rows of many keys are as much work as the products.
+    #[inline(always)]
+    fn exponentials<P: OwnProduct>(&self, i: usize, products: &mut [f32]) -> (f32, f32) {
+        if let Some(mask) = &self.mask {
+            for (s, mask) in products.iter_mut().zip(mask) {
+                *s += mask;
+            }
+        }
+        products[self.shape.visible(i)..].fill(f32::NEG_INFINITY);
+        let largest = max(products);
+        if largest == f32::NEG_INFINITY {
+            products.fill(0.0);
+            return (0.0, largest);
+        }
+        let scale = self.shape.scale;
+        let mut sums = [0.0; LANES];
+        // The rows are padded to whole lanes.
+        for lanes in products.as_chunks_mut::<LANES>().0 {
+            for (s, sum) in lanes.iter_mut().zip(&mut sums) {
+                *s = P::exp((*s - largest) * scale);
+                *sum += *s;
+            }
+        }
+        let total = sum_of([&sums], |[sum]| sum);
+        (1.0 / total, largest * scale + total.ln())
+    }
+
     /// The probabilities again, from the log of the sum of exponentials.
     #[inline(always)]
     fn softmax_again(&self, i: usize, lse: f32, products: &mut [f32]) {
@@ -268,16 +299,6 @@ fn rows_of(m: MatRef, from: usize, len: usize) -> MatRef {
     MatRef { data: &m.data[from * m.row_stride..], rows: len, ..m }
 }
 
-/// All of `a · b` to a target.
-///
-/// # Safety
-/// As for [`multiply`].
-#[inline(always)]
-unsafe fn multiply_all<K: Kernel>(a: &MatRef, b: Panels, target: Target) {
-    // SAFETY: all rows and panels there are.
-    unsafe { multiply::<K, _>(a, 0..a.rows, b, 0..Panels::count(b.columns), target, &Epilogue::default()) }
-}
-
 fn whole(data: &mut [f32], stride: usize) -> Target {
     Target { start: SendPtr(data.as_mut_ptr()), stride }
 }
@@ -291,20 +312,23 @@ struct Forward<'a> {
     head: Head<'a>,
 }
 
-impl Task for Forward<'_> {
+impl OwnTask for Forward<'_> {
     #[inline(always)]
-    unsafe fn run<K: Kernel>(mut self) {
+    unsafe fn run<K: Kernel, P: OwnProduct>(mut self) {
         let (queries, stride) = (self.q.rows, self.head.padded());
         let mut scores = Scratch::take(queries.min(QUERIES) * stride);
         // SAFETY: the products have the shapes of their targets, and this head of `out` is this task's.
         unsafe {
-            let (k, v) = (OwnPanels::pack::<K>(&self.k.t()), OwnPanels::pack::<K>(&self.v));
+            let (k, v) = (P::pack::<K>(&self.k.t()), P::pack::<K>(&self.v));
             for first in (0..queries).step_by(QUERIES) {
                 let len = QUERIES.min(queries - first);
                 let scores = &mut scores[..len * stride];
-                multiply_all::<K>(&rows_of(self.q, first, len), k.view(), whole(scores, stride));
-                for i in 0..len {
-                    let lse = self.head.softmax(first + i, &mut scores[i * stride..][..stride]);
+                P::multiply::<K>(&rows_of(self.q, first, len), &k, whole(scores, stride));
+                let mut factors = [0.0; QUERIES];
+                for (i, factor) in factors[..len].iter_mut().enumerate() {
+                    let (f, lse) =
+                        self.head.exponentials::<P>(first + i, &mut scores[i * stride..][..stride]);
+                    *factor = f;
                     if let Some(out) = &mut self.lse {
                         out[first + i] = lse;
                     }
@@ -312,7 +336,12 @@ impl Task for Forward<'_> {
                 let start = SendPtr(self.out.start.get().wrapping_add(first * self.out.stride));
                 let scores =
                     MatRef { data: scores, rows: len, cols: self.k.rows, row_stride: stride, col_stride: 1 };
-                multiply_all::<K>(&scores, v.view(), Target { start, ..self.out });
+                P::multiply::<K>(&scores, &v, Target { start, ..self.out });
+                for (i, factor) in factors[..len].iter().enumerate() {
+                    for value in start.slice(i * self.out.stride, self.v.cols) {
+                        *value *= factor;
+                    }
+                }
             }
         }
     }
@@ -325,14 +354,14 @@ struct Weights<'a> {
     head: Head<'a>,
 }
 
-impl Task for Weights<'_> {
+impl OwnTask for Weights<'_> {
     #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
+    unsafe fn run<K: Kernel, P: OwnProduct>(self) {
         let keys = self.k.rows;
         // SAFETY: the weights are [queries, keys].
         unsafe {
-            let k = OwnPanels::pack::<K>(&self.k.t());
-            multiply_all::<K>(&self.q, k.view(), whole(self.weights, keys));
+            let k = P::pack::<K>(&self.k.t());
+            P::multiply::<K>(&self.q, &k, whole(self.weights, keys));
         }
         for (i, row) in self.weights.chunks_exact_mut(keys.max(1)).enumerate() {
             self.head.softmax(i, row);
@@ -353,15 +382,15 @@ struct Backward<'a> {
     head: Head<'a>,
 }
 
-impl Task for Backward<'_> {
+impl OwnTask for Backward<'_> {
     #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
+    unsafe fn run<K: Kernel, P: OwnProduct>(self) {
         let (queries, stride) = (self.q.rows, self.head.padded());
         let (mut p, mut ds) = (Scratch::take(queries * stride), Scratch::take(queries * stride));
         // SAFETY: the products have the shapes of their targets, and this head of the gradients is this task's.
         unsafe {
-            multiply_all::<K>(&self.q, OwnPanels::pack::<K>(&self.k.t()).view(), whole(&mut p, stride));
-            multiply_all::<K>(&self.dout, OwnPanels::pack::<K>(&self.v.t()).view(), whole(&mut ds, stride));
+            P::multiply::<K>(&self.q, &P::pack::<K>(&self.k.t()), whole(&mut p, stride));
+            P::multiply::<K>(&self.dout, &P::pack::<K>(&self.v.t()), whole(&mut ds, stride));
         }
         for i in 0..queries {
             let (p, ds) = (&mut p[i * stride..][..stride], &mut ds[i * stride..][..stride]);
@@ -380,9 +409,9 @@ impl Task for Backward<'_> {
             let matrix =
                 |data| MatRef { data, rows: queries, cols: self.k.rows, row_stride: stride, col_stride: 1 };
             let (p, ds) = (matrix(&p), matrix(&ds));
-            multiply_all::<K>(&ds, OwnPanels::pack::<K>(&self.k).view(), self.dq);
-            multiply_all::<K>(&ds.t(), OwnPanels::pack::<K>(&self.q).view(), self.dk);
-            multiply_all::<K>(&p.t(), OwnPanels::pack::<K>(&self.dout).view(), self.dv);
+            P::multiply::<K>(&ds, &P::pack::<K>(&self.k), self.dq);
+            P::multiply::<K>(&ds.t(), &P::pack::<K>(&self.q), self.dk);
+            P::multiply::<K>(&p.t(), &P::pack::<K>(&self.dout), self.dv);
         }
     }
 }

@@ -41,6 +41,35 @@ fn masks(shape: &AttentionShape) -> [Option<Vec<bool>>; 3] {
 }
 
 #[test]
+fn in_bf16_within_its_rounding() {
+    for_each_isa(|isa| {
+        for (query_len, key_len, causal) in
+            [(1, 1, false), (50, 50, false), (33, 129, true), (130, 65, false)]
+        {
+            let (batch, heads, head_dim, scale) = (2, 3, 20, 0.3);
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal,
+                precision: Precision::Bf16,
+            };
+            let width = heads * head_dim;
+            let q = noise(batch * query_len * width, 1);
+            let (k, v) = (noise(batch * key_len * width, 2), noise(batch * key_len * width, 3));
+            let mask: Vec<bool> = (0..batch * key_len).map(|i| i % 5 != 2).collect();
+            let expected = reference::attention(&to_f64(&q), &to_f64(&k), &to_f64(&v), Some(&mask), &shape);
+            let mut out = vec![f32::NAN; q.len()];
+            attention(&q, &k, &v, Some(&mask), &shape, &mut out, None);
+            assert_close(&out, &expected, 1.5e-2, &format!("{isa:?} {shape:?}"));
+        }
+    });
+}
+
+#[test]
 fn forward() {
     for_each_isa(|isa| {
         for shape in shapes() {

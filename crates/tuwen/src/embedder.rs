@@ -9,7 +9,7 @@ use tuwen_models::clip::{ImageFeatures, TokenIds};
 use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, ops};
 
-use crate::{Embeddings, Error, Model};
+use crate::{Embeddings, Error, Model, Precision};
 
 /// Images that go through the network together: enough to keep it busy, few enough for small memories
 /// and for progress to be seen.
@@ -42,6 +42,11 @@ impl Embedder<'_> {
     /// Width of the vector of an image.
     pub fn dim(&self) -> usize {
         self.model.config().image_feature_dim(self.features)
+    }
+
+    /// What the network multiplies in: vectors of different precisions differ a little.
+    pub fn precision(&self) -> Precision {
+        self.model.precision()
     }
 
     /// Images that go through the network together in [`Embedder::pixels`].

@@ -90,6 +90,7 @@ impl Job<'_> {
             model: self.model.name().to_owned(),
             fingerprint: self.model.fingerprint(),
             raw: self.arguments.raw,
+            precision: self.embedder.precision().to_string(),
             dim: self.embedder.dim(),
         };
         let Some(mut run) = Run::open(target, origin, console)? else {

@@ -40,8 +40,16 @@ pub struct Origin {
     pub fingerprint: String,
     /// Whether vectors keep the length that the model gives them.
     pub raw: bool,
+    /// What the network multiplied in.
+    #[serde(default = "single")]
+    pub precision: String,
     /// Numbers of a vector.
     pub dim: usize,
+}
+
+/// What runs multiplied in that do not say.
+fn single() -> String {
+    tuwen::Precision::F32.to_string()
 }
 
 /// A run and what it has finished.
@@ -139,6 +147,8 @@ impl Run {
             format!("its model was {}, not {}: other weights or files", other.model, self.origin.model)
         } else if other.raw != self.origin.raw {
             format!("it was begun {} --raw", if other.raw { "with" } else { "without" })
+        } else if other.precision != self.origin.precision {
+            format!("it was begun with --precision {}, not {}", other.precision, self.origin.precision)
         } else {
             return Ok(());
         };
@@ -304,9 +314,19 @@ fn damaged(error: anyhow::Error) -> Failure {
 
 /// Of a target that is a Parquet file it can be told whether it was made with this model.
 fn check_whole(target: &Target, origin: &Origin) -> Result<(), Failure> {
-    let other = (target.format == Format::Parquet).then(|| parquet::fingerprint(&target.path)).flatten();
-    if other.is_some_and(|other| other != origin.fingerprint) {
-        let error = anyhow!("{} is whole, but made with another model", target.path.display());
+    if target.format != Format::Parquet {
+        return Ok(());
+    }
+    let told = |key, ours: &str| parquet::metadata(&target.path, key).is_some_and(|other| other != ours);
+    let difference = if told(parquet::FINGERPRINT, &origin.fingerprint) {
+        Some("another model")
+    } else if told(parquet::PRECISION, &origin.precision) {
+        Some("another precision")
+    } else {
+        None
+    };
+    if let Some(difference) = difference {
+        let error = anyhow!("{} is whole, but made with {difference}", target.path.display());
         return Err(Failure::usage(error).hint("remove it, or leave out --resume to replace it"));
     }
     Ok(())

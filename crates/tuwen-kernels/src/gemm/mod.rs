@@ -5,15 +5,18 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernel;
+mod own;
 mod pack;
 mod portable;
 mod product;
 mod reduced;
 
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
-pub(crate) use pack::{Left, OwnPanels, Panels, Right, RowBlocks};
-pub(crate) use product::{Target, multiply, product_of_long_sums};
+pub(crate) use own::OwnProduct;
+pub(crate) use pack::{Left, Panels, Right, RowBlocks};
+pub(crate) use product::{Target, product_of_long_sums};
 pub use reduced::has_fast;
+pub(crate) use reduced::{OwnTask, dispatch_in};
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};

@@ -66,6 +66,7 @@ pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
             for block in 0..blocks.count {
                 let rows = blocks.get(block);
                 let a = &packed[blocks.offset(block, depth.len())..];
+                stage.fetch::<K>(rows.clone(), columns.clone(), c);
                 // SAFETY: the packed block has depth times rows elements, the panel depth times width.
                 unsafe {
                     K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);

@@ -100,14 +100,15 @@ pub(crate) fn pack_all(
     });
 }
 
-struct PackPanel<'a, R> {
-    b: &'a R,
-    reduction: Reduction,
-    depth: usize,
-    index: usize,
-    width: usize,
-    units: &'a mut [u32],
-    scales: &'a mut [f32],
+/// Packs one panel.
+pub(super) struct PackPanel<'a, R> {
+    pub(super) b: &'a R,
+    pub(super) reduction: Reduction,
+    pub(super) depth: usize,
+    pub(super) index: usize,
+    pub(super) width: usize,
+    pub(super) units: &'a mut [u32],
+    pub(super) scales: &'a mut [f32],
 }
 
 /// Rows that are converted at a time, in the cache.
