@@ -39,7 +39,7 @@ fn what_cannot_be_measured_is_refused() {
     for (arguments, status, said) in [
         (&["--batch", "0"][..], 2, "from 1 to 4096"),
         (&["--stage", "dream"], 2, "encode_image"),
-        (&["--seconds", "-1"], 2, "from 0 to 3600"),
+        (&["--seconds", "7200"], 2, "from 0 to 3600"),
         (&["--image", "model/config.json", "--stage", "decode"], 2, "error:"),
         (&["--image", "nowhere.jpg"], 2, "nowhere.jpg: cannot be read"),
         (&["nowhere"], 3, "nowhere"),
