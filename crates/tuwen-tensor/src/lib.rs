@@ -14,6 +14,7 @@ pub mod meter;
 pub mod ops;
 mod param;
 mod pool;
+pub mod profile;
 mod tape;
 mod tensor;
 
