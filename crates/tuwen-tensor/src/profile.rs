@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
+use crate::Cpu;
 use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
-use crate::{Cpu, Targets};
 
 /// The CPU, timed.
 #[derive(Debug, Clone, Copy)]
