@@ -78,6 +78,27 @@ impl DerefMut for AlignedBuf {
     }
 }
 
+/// The same memory as numbers of 32 bits, in which packed operands of less than single precision are stored.
+macro_rules! as_bits {
+    ($type:ty) => {
+        impl $type {
+            /// The bits of the elements.
+            pub(crate) fn as_bits(&self) -> &[u32] {
+                // SAFETY: f32 and u32 have one size and alignment, and every bit pattern is a number of both.
+                unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
+            }
+
+            /// The bits of the elements, for writing.
+            pub(crate) fn as_bits_mut(&mut self) -> &mut [u32] {
+                // SAFETY: as above, and the borrow is unique.
+                unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len()) }
+            }
+        }
+    };
+}
+as_bits!(AlignedBuf);
+as_bits!(Scratch);
+
 impl std::fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         write!(f, "AlignedBuf({} f32)", self.len)

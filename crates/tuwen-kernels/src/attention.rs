@@ -275,7 +275,7 @@ fn rows_of(m: MatRef, from: usize, len: usize) -> MatRef {
 #[inline(always)]
 unsafe fn multiply_all<K: Kernel>(a: &MatRef, b: Panels, target: Target) {
     // SAFETY: all rows and panels there are.
-    unsafe { multiply::<K>(a, 0..a.rows, b, 0..Panels::count(b.columns), target, &Epilogue::default()) }
+    unsafe { multiply::<K, _>(a, 0..a.rows, b, 0..Panels::count(b.columns), target, &Epilogue::default()) }
 }
 
 fn whole(data: &mut [f32], stride: usize) -> Target {

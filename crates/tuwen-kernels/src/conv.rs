@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::aligned::Scratch;
 use crate::gemm::{
     Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
-    product, product_of_long_sums,
+    product_of_long_sums,
 };
 use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
@@ -230,6 +230,35 @@ impl Left for Windows<'_> {
             }
         }
     }
+
+    fn has_whole_rows(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    unsafe fn rows<K: Kernel>(
+        &self,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        scratch: &mut [f32],
+    ) -> [*const f32; 16] {
+        let len = depth.len();
+        if self.line() > 0 {
+            let mut border = Scratch::take(self.line());
+            for (pixel, out) in rows.zip(scratch.chunks_exact_mut(len.max(1))) {
+                let (place, mut done) = (self.place(pixel), 0);
+                for (line, range) in self.lines(depth.clone()) {
+                    let count = range.len();
+                    let (values, _) = self.values(place, line, range, &mut border);
+                    // SAFETY: a line has `count` values, in the image or in `border`.
+                    out[done..done + count]
+                        .copy_from_slice(unsafe { std::slice::from_raw_parts(values, count) });
+                    done += count;
+                }
+            }
+        }
+        std::array::from_fn(|i| scratch.as_ptr().wrapping_add(i * len))
+    }
 }
 
 impl Right for Windows<'_> {
@@ -281,7 +310,7 @@ pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], 
     if shape.is_pointwise() {
         return gemm(MatRef::new(x, pixels, shape.in_channels), weight, y, epilogue);
     }
-    product(&Windows::new(x, shape), pixels, weight.panels(), y, epilogue);
+    weight.multiply(&Windows::new(x, shape), pixels, y, epilogue);
 }
 
 /// Gradient of [`conv2d`] with respect to its input; `dx` is overwritten. `weight` is `[out, in, kernel, kernel]`.

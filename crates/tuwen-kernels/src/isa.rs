@@ -10,8 +10,10 @@ pub enum Isa {
     Portable = 1,
     /// x86-64 with AVX2 and FMA.
     Avx2 = 2,
-    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    /// x86-64 with AVX-512 F, BW, DQ and VL, and with BF16 and VNNI where the CPU has them.
     Avx512 = 3,
+    /// The same with the matrix tiles of AMX.
+    Amx = 4,
 }
 
 /// An instruction set was asked for that this CPU does not have.
@@ -29,6 +31,7 @@ pub fn isa() -> Isa {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
+        4 => Isa::Amx,
         _ => {
             let best = available().into_iter().max().unwrap_or(Isa::Portable);
             // Another thread may have forced a choice in the meantime; that one stays.
@@ -40,7 +43,7 @@ pub fn isa() -> Isa {
 
 /// The instruction sets that this CPU has, slowest first.
 pub fn available() -> Vec<Isa> {
-    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| is_available(isa)).collect()
+    [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx].into_iter().filter(|&isa| is_available(isa)).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -55,6 +58,7 @@ fn is_available(isa: Isa) -> bool {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
         }
+        Isa::Amx => is_available(Isa::Avx512) && crate::amx::is_available(),
     }
 }
 
@@ -100,7 +104,7 @@ macro_rules! multiversion {
                 }
                 match $crate::isa::isa() {
                     // SAFETY: `isa` only reports what this CPU has.
-                    $crate::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Amx => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::isa::Isa::Portable => {}
@@ -128,7 +132,7 @@ mod tests {
     fn a_missing_set_is_refused_by_name() {
         let message = UnsupportedIsa(Isa::Avx512).to_string();
         assert!(message.contains("Avx512") && message.contains("Portable"), "{message}");
-        for isa in [Isa::Avx2, Isa::Avx512] {
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Amx] {
             assert_eq!(force_isa(isa).is_ok(), available().contains(&isa));
         }
     }

@@ -11,6 +11,7 @@ mod isa;
 
 mod activation;
 mod aligned;
+mod amx;
 mod attention;
 mod conv;
 mod cross_entropy;
@@ -35,7 +36,7 @@ pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_back
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
 pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
-pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul, matmul_as};
+pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
 pub use norm::{

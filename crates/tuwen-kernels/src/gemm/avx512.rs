@@ -119,7 +119,7 @@ unsafe fn interleave(
 /// Transposes a block of 16 by 16: pairs, then fours within each quarter, then the quarters.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: &mut [__m512; 16]) {
+pub(super) fn transpose(rows: &mut [__m512; 16]) {
     let mut fours = [[_mm512_setzero_ps(); 4]; 4];
     for (group, four) in rows.as_chunks::<4>().0.iter().zip(&mut fours) {
         let &[a, b, c, d] = group;

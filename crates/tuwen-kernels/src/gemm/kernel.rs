@@ -81,7 +81,7 @@ pub(crate) fn dispatch(task: impl Task) {
         }
         match isa() {
             // SAFETY: `isa` only reports what this CPU has.
-            Isa::Avx512 => return unsafe { avx512(task) },
+            Isa::Avx512 | Isa::Amx => return unsafe { avx512(task) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(task) },
             Isa::Portable => {}

@@ -8,15 +8,18 @@ mod kernel;
 mod pack;
 mod portable;
 mod product;
+mod reduced;
 
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
 pub(crate) use pack::{Left, OwnPanels, Panels, Right, RowBlocks};
-pub(crate) use product::{Target, multiply, product, product_of_long_sums};
+pub(crate) use product::{Target, multiply, product_of_long_sums};
+pub use reduced::has_fast;
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};
 use crate::precision::Precision;
-use product::pack_all;
+use product::{pack_all, product};
+use reduced::{ReducedBuf, ReducedPanels, Reduction};
 
 /// A matrix of any strides.
 #[derive(Debug, Clone, Copy)]
@@ -70,15 +73,28 @@ impl<'a> MatRef<'a> {
 /// A right operand `[k, n]`, laid out for the kernels.
 #[derive(Debug)]
 pub struct PackedB {
-    data: AlignedBuf,
+    data: Stored,
     k: usize,
     n: usize,
 }
 
+#[derive(Debug)]
+enum Stored {
+    F32(AlignedBuf),
+    Reduced(ReducedBuf),
+}
+
 impl PackedB {
     /// Packs `b [k, n]` for products of this precision.
-    pub fn pack_as(b: MatRef, _precision: Precision) -> Self {
-        Self::pack(b)
+    pub fn pack_as(b: MatRef, precision: Precision) -> Self {
+        b.check();
+        match Reduction::of(precision) {
+            None => Self::pack(b),
+            Some(reduction) => {
+                let size = [b.rows, b.cols];
+                Self { data: Stored::Reduced(ReducedBuf::pack(&b, reduction, size)), k: b.rows, n: b.cols }
+            }
+        }
     }
 
     /// Packs `b [k, n]` in single precision.
@@ -86,7 +102,7 @@ impl PackedB {
         b.check();
         let mut data = AlignedBuf::zeroed(stored_len(&b));
         pack_all(&b, b.rows, b.cols, &mut data);
-        Self { data, k: b.rows, n: b.cols }
+        Self { data: Stored::F32(data), k: b.rows, n: b.cols }
     }
 
     /// Number of rows: the length of the sums.
@@ -99,8 +115,14 @@ impl PackedB {
         self.n
     }
 
-    pub(crate) fn panels(&self) -> Panels<'_> {
-        Panels { data: &self.data, depth: self.k, columns: self.n }
+    /// `c [rows, n] = a · self`, then the epilogue, on all threads. Lengths have been checked.
+    pub(crate) fn multiply(&self, a: &impl Left, rows: usize, c: &mut [f32], epilogue: &Epilogue) {
+        match &self.data {
+            Stored::F32(data) => {
+                product(a, rows, Panels { data, depth: self.k, columns: self.n }, c, epilogue);
+            }
+            Stored::Reduced(data) => reduced::product(a, rows, data.panels(self.k, self.n), c, epilogue),
+        }
     }
 }
 
@@ -140,7 +162,7 @@ impl Epilogue<'_> {
 /// `c [m, n] = a [m, k] · b [k, n]`, then the epilogue.
 pub fn gemm(a: MatRef, b: &PackedB, c: &mut [f32], epilogue: &Epilogue) {
     check(&a, b.k, b.n, c, epilogue);
-    product(&a, a.rows, b.panels(), c, epilogue);
+    b.multiply(&a, a.rows, c, epilogue);
 }
 
 /// [`gemm`] of two matrices that are used once.
@@ -156,8 +178,18 @@ pub fn matmul(a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
 }
 
 /// [`matmul`] of this precision; of [`Precision::Int8`] there is none, and [`Precision::Bf16`] is used.
-pub fn matmul_as(_precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
-    matmul(a, b, c, epilogue);
+pub fn matmul_as(precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
+    let precision = precision.of_activations();
+    let Some(reduction) = Reduction::of(precision).filter(|_| has_fast(precision)) else {
+        return matmul(a, b, c, epilogue);
+    };
+    check(&a, b.rows, b.cols, c, epilogue);
+    b.check();
+    let [len, _] = ReducedPanels::stored(reduction, b.rows, b.cols);
+    let mut units = Scratch::take(len);
+    reduced::pack_all(&b, reduction, [b.rows, b.cols], units.as_bits_mut(), &mut []);
+    let b = ReducedPanels { reduction, units: units.as_bits(), scales: &[], depth: b.rows, columns: b.cols };
+    reduced::product(&a, a.rows, b, c, epilogue);
 }
 
 /// Sums from this length on are too long to pack a whole operand that is used once.

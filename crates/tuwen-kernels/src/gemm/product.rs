@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Epilogue;
 use super::kernel::{Kernel, MAX_ROWS, PANEL, Task, Tile, dispatch};
-use super::pack::{Left, Panels, Right, RowBlocks};
+use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
 use crate::activation::activate_in_place;
 use crate::aligned::Scratch;
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
@@ -35,10 +35,10 @@ fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
 /// The CPU has the instruction set of `K`; rows and panels lie within the operands and `c`, and no other thread uses
 /// that part of `c`.
 #[inline(always)]
-pub(crate) unsafe fn multiply<K: Kernel>(
+pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
     a: &impl Left,
     rows: Range<usize>,
-    b: Panels,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &Epilogue,
@@ -47,20 +47,22 @@ pub(crate) unsafe fn multiply<K: Kernel>(
         return;
     }
     let blocks = RowBlocks::new(rows.clone(), K::ROWS);
-    let mut packed = Scratch::take(rows.len() * b.depth.min(DEPTH));
+    let longest = b.depth().min(DEPTH);
+    let mut packed = Scratch::take(rows.len() * longest);
+    let mut unpacked = B::scratch(longest);
     let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
-    for depth in pieces(b.depth, DEPTH) {
+    for depth in pieces(b.depth(), DEPTH) {
         // SAFETY: rows and depth lie within `a`, says the caller.
         unsafe { a.pack::<K>(&blocks, depth.clone(), &mut packed) };
         let stage = Stage {
             accumulate: epilogue.accumulate || depth.start > 0,
-            finish: depth.end == b.depth,
+            finish: depth.end == b.depth(),
             epilogue,
         };
         for index in panels.clone() {
-            let panel = b.panel(index, depth.start);
-            let (width, first) = (Panels::width(b.columns, index), index * PANEL);
-            let columns = first..b.columns.min(first + PANEL);
+            let panel = b.panel(index, depth.clone(), &mut unpacked);
+            let (width, first) = (Panels::width(b.columns(), index), index * PANEL);
+            let columns = first..b.columns().min(first + PANEL);
             for block in 0..blocks.count {
                 let rows = blocks.get(block);
                 let a = &packed[blocks.offset(block, depth.len())..];
@@ -75,10 +77,10 @@ pub(crate) unsafe fn multiply<K: Kernel>(
 }
 
 /// What a piece of the depth has to do with its tiles.
-struct Stage<'a> {
-    accumulate: bool,
-    finish: bool,
-    epilogue: &'a Epilogue<'a>,
+pub(super) struct Stage<'a> {
+    pub(super) accumulate: bool,
+    pub(super) finish: bool,
+    pub(super) epilogue: &'a Epilogue<'a>,
 }
 
 impl Stage<'_> {
@@ -99,8 +101,9 @@ impl Stage<'_> {
         }
     }
 
+    /// Finishes values of a row from `column`, which go to element `at` of the target, in `c`.
     #[inline(always)]
-    fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
+    pub(super) fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
         if self.accumulate {
             add(values, c);
         }
@@ -130,26 +133,26 @@ fn add(values: &mut [f32], other: &[f32]) {
 }
 
 /// A [`multiply`] as a task.
-struct Multiply<'a, L> {
+struct Multiply<'a, L, B> {
     a: &'a L,
     rows: Range<usize>,
-    b: Panels<'a>,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &'a Epilogue<'a>,
 }
 
-impl<L: Left> Task for Multiply<'_, L> {
+impl<L: Left, B: PanelSource> Task for Multiply<'_, L, B> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
         // SAFETY: the same contract.
-        unsafe { multiply::<K>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
+        unsafe { multiply::<K, B>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
     }
 }
 
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
-pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epilogue: &Epilogue) {
-    let panels = Panels::count(b.columns);
+pub(crate) fn product(a: &impl Left, rows: usize, b: impl PanelSource, c: &mut [f32], epilogue: &Epilogue) {
+    let panels = Panels::count(b.columns());
     if rows == 0 || panels == 0 {
         return;
     }
@@ -157,12 +160,12 @@ pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epil
     let blocks = rows.div_ceil(MAX_ROWS);
     // Short sums leave room for more rows in the cache, but every thread should get some.
     let blocks_per_task =
-        (LEFT_BUDGET / (MAX_ROWS * b.depth.clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
+        (LEFT_BUDGET / (MAX_ROWS * b.depth().clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
     // A multiple of the threads, so that none waits for the last band of another.
     let bands = blocks.div_ceil(blocks_per_task).next_multiple_of(threads()).min(blocks);
     // Each group of columns packs the rows again, so there is more than one only where rows are few.
     let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
-    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
     parallel_for(bands * groups, |task| {
         let (band, group) = (task % bands, task / bands);
         let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
