@@ -30,8 +30,17 @@ impl MultiHeadAttention {
     ///
     /// Shapes: `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
-        let (q, k, v) = (self.q_proj.forward(x), self.k_proj.forward(x), self.v_proj.forward(x));
-        let attended = ops::attention(&q, &k, &v, self.heads, mask, self.q_proj.precision());
-        self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
+        self.out_proj.forward_fused(&self.attend(x, mask), Activation::Identity, Some(residual))
+    }
+
+    /// What the heads see, side by side.
+    fn attend(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj];
+        if let [Some(q), Some(k), Some(v)] = projections.map(Linear::plain) {
+            let layers = [&q, &k, &v].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
+            return ops::self_attention(x, layers, self.heads, mask);
+        }
+        let [q, k, v] = projections.map(|projection| projection.forward(x));
+        ops::attention(&q, &k, &v, self.heads, mask, self.q_proj.precision())
     }
 }

@@ -1,6 +1,6 @@
 //! The pre-norm transformer layer that CLIP's two towers share.
 
-use tuwen_tensor::{Activation, AttentionMask, Tensor};
+use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use crate::{Init, LayerNorm, Linear, MultiHeadAttention, Scope};
 
@@ -70,7 +70,15 @@ impl EncoderLayer {
     /// Shapes: `[batch, tokens, hidden_size]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
         let x = &self.self_attn.forward(&self.layer_norm1.forward(x), mask, x);
-        let inner = self.fc1.forward_fused(&self.layer_norm2.forward(x), self.hidden_act, None);
-        self.fc2.forward_fused(&inner, Activation::Identity, Some(x))
+        self.mlp(&self.layer_norm2.forward(x), x)
+    }
+
+    fn mlp(&self, x: &Tensor, residual: &Tensor) -> Tensor {
+        if let (Some(fc1), Some(fc2)) = (self.fc1.plain(), self.fc2.plain()) {
+            let [fc1, fc2] = [&fc1, &fc2].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
+            return ops::mlp(x, fc1, self.hidden_act, fc2, Some(residual));
+        }
+        let inner = self.fc1.forward_fused(x, self.hidden_act, None);
+        self.fc2.forward_fused(&inner, Activation::Identity, Some(residual))
     }
 }

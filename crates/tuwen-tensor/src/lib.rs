@@ -19,7 +19,7 @@ mod tape;
 mod tensor;
 
 pub use cpu::Cpu;
-pub use device::{Buffer, Device, Normed, Packed};
+pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, no_grad};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 use crate::Cpu;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
+use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed};
 
 /// The CPU, timed.
 #[derive(Debug, Clone, Copy)]
@@ -63,45 +63,50 @@ impl Device for Profile {
     }
 
     pass_on! {
-        fn upload(&self, values: &[f32]) -> Buffer;
-        fn full(&self, len: usize, value: f32) -> Buffer;
-        fn read(&self, buffer: &Buffer) -> Vec<f32>;
-        fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
-        fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed;
-        fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
-        fn conv2d_backward_input(&self, dy: &Buffer, weight: &Buffer, shape: &ConvShape) -> Buffer;
-        fn conv2d_backward_weight(&self, x: &Buffer, dy: &Buffer, shape: &ConvShape) -> Buffer;
-        fn attention(&self, q: &Buffer, k: &Buffer, v: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
-        fn attention_backward(&self, inputs: [&Buffer; 3], out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> [Buffer; 3];
-        fn attention_weights(&self, q: &Buffer, k: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
-        fn layer_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, eps: f32) -> Normed;
-        fn layer_norm_backward(&self, dy: &Buffer, x: &Buffer, gamma: &Buffer, normed: [&Buffer; 2]) -> [Buffer; 3];
-        fn batch_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, residual: Option<&Buffer>, relu: bool, eps: f32) -> Normed;
-        fn batch_norm_backward(&self, dy: &Buffer, x: &Buffer, y: &Buffer, gamma: &Buffer, normed: [&Buffer; 2], residual: bool, relu: bool, eps: f32) -> ([Buffer; 3], Option<Buffer>);
-        fn l2_normalize(&self, x: &Buffer, cols: usize, eps: f32) -> (Buffer, Buffer);
-        fn l2_normalize_backward(&self, dy: &Buffer, y: &Buffer, norm: &Buffer, cols: usize, eps: f32) -> Buffer;
-        fn activate(&self, activation: Activation, x: &Buffer) -> Buffer;
-        fn activate_backward(&self, activation: Activation, x: &Buffer, dy: &Buffer) -> Buffer;
-        fn softmax(&self, x: &Buffer, cols: usize) -> Buffer;
-        fn cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
-        fn binary_cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
-        fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer;
-        fn scatter_add_rows(&self, dout: &Buffer, cols: usize, ids: &[u32], rows: usize) -> Buffer;
-        fn avg_pool2d(&self, x: &Buffer, size: [usize; 4], k: usize) -> Buffer;
-        fn avg_pool2d_backward(&self, dy: &Buffer, size: [usize; 4], k: usize) -> Buffer;
-        fn permute(&self, x: &Buffer, shape: &[usize], axes: &[usize]) -> Buffer;
-        fn copy_blocks(&self, src: &Buffer, src_at: (usize, usize), dst: &mut Buffer, dst_at: (usize, usize), blocks: usize, len: usize);
-        fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
-        fn add_assign(&self, y: &mut Buffer, x: &Buffer);
-        fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
-        fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
-        fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
-        fn exp(&self, x: &Buffer) -> Buffer;
-        fn sum(&self, x: &Buffer) -> Buffer;
-        fn column_sums(&self, x: &Buffer, cols: usize) -> Buffer;
-        fn mean_axis(&self, x: &Buffer, outer: usize, len: usize, inner: usize) -> Buffer;
-        fn repeat_axis(&self, x: &Buffer, outer: usize, len: usize, inner: usize, factor: f32) -> Buffer;
-        fn sum_squares(&self, x: &Buffer) -> f64;
-        fn adamw(&self, param: &mut Buffer, grad: &Buffer, m: &mut Buffer, v: &mut Buffer, step: &AdamW);
-    }
+    fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
+    fn mlp(&self, x: &Buffer, weights: MlpWeights, rows: usize, residual: Option<&Buffer>) -> (Buffer, Buffer);
+    fn mlp_backward(&self, dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
+    fn self_attention(&self, qkv: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
+    fn self_attention_backward(&self, qkv: &Buffer, out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
+            fn upload(&self, values: &[f32]) -> Buffer;
+            fn full(&self, len: usize, value: f32) -> Buffer;
+            fn read(&self, buffer: &Buffer) -> Vec<f32>;
+            fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
+            fn pack_conv(&self, weight: &Buffer, shape: &ConvShape, precision: Precision) -> Packed;
+            fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
+            fn conv2d_backward_input(&self, dy: &Buffer, weight: &Buffer, shape: &ConvShape) -> Buffer;
+            fn conv2d_backward_weight(&self, x: &Buffer, dy: &Buffer, shape: &ConvShape) -> Buffer;
+            fn attention(&self, q: &Buffer, k: &Buffer, v: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
+            fn attention_backward(&self, inputs: [&Buffer; 3], out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> [Buffer; 3];
+            fn attention_weights(&self, q: &Buffer, k: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
+            fn layer_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, eps: f32) -> Normed;
+    fn layer_norm_backward(&self, dy: &Buffer, x: &Buffer, gamma: &Buffer, normed: [&Buffer; 2], dx: Option<Buffer>) -> [Buffer; 3];
+            fn batch_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, residual: Option<&Buffer>, relu: bool, eps: f32) -> Normed;
+            fn batch_norm_backward(&self, dy: &Buffer, x: &Buffer, y: &Buffer, gamma: &Buffer, normed: [&Buffer; 2], residual: bool, relu: bool, eps: f32) -> ([Buffer; 3], Option<Buffer>);
+            fn l2_normalize(&self, x: &Buffer, cols: usize, eps: f32) -> (Buffer, Buffer);
+            fn l2_normalize_backward(&self, dy: &Buffer, y: &Buffer, norm: &Buffer, cols: usize, eps: f32) -> Buffer;
+            fn activate(&self, activation: Activation, x: &Buffer) -> Buffer;
+            fn activate_backward(&self, activation: Activation, x: &Buffer, dy: &Buffer) -> Buffer;
+            fn softmax(&self, x: &Buffer, cols: usize) -> Buffer;
+            fn cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
+            fn binary_cross_entropy(&self, logits: &Buffer, targets: crate::Targets<'_>, cols: usize) -> (Buffer, Buffer);
+            fn gather_rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Buffer;
+            fn scatter_add_rows(&self, dout: &Buffer, cols: usize, ids: &[u32], rows: usize) -> Buffer;
+            fn avg_pool2d(&self, x: &Buffer, size: [usize; 4], k: usize) -> Buffer;
+            fn avg_pool2d_backward(&self, dy: &Buffer, size: [usize; 4], k: usize) -> Buffer;
+            fn permute(&self, x: &Buffer, shape: &[usize], axes: &[usize]) -> Buffer;
+            fn copy_blocks(&self, src: &Buffer, src_at: (usize, usize), dst: &mut Buffer, dst_at: (usize, usize), blocks: usize, len: usize);
+            fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
+            fn add_assign(&self, y: &mut Buffer, x: &Buffer);
+            fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
+            fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
+            fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
+            fn exp(&self, x: &Buffer) -> Buffer;
+            fn sum(&self, x: &Buffer) -> Buffer;
+            fn column_sums(&self, x: &Buffer, cols: usize) -> Buffer;
+            fn mean_axis(&self, x: &Buffer, outer: usize, len: usize, inner: usize) -> Buffer;
+            fn repeat_axis(&self, x: &Buffer, outer: usize, len: usize, inner: usize, factor: f32) -> Buffer;
+            fn sum_squares(&self, x: &Buffer) -> f64;
+            fn adamw(&self, param: &mut Buffer, grad: &Buffer, m: &mut Buffer, v: &mut Buffer, step: &AdamW);
+        }
 }
