@@ -22,6 +22,7 @@ mod gemm;
 mod layout;
 pub mod limits;
 mod math;
+mod mlp;
 mod norm;
 mod optimizer;
 mod pool;
@@ -33,7 +34,9 @@ mod threads;
 
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
-pub use attention::{AttentionShape, attention, attention_backward, attention_weights};
+pub use attention::{
+    AttentionShape, attention, attention_backward, attention_weights, self_attention, self_attention_backward,
+};
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
@@ -42,6 +45,7 @@ pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
+pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward};
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,
     layer_norm_backward,

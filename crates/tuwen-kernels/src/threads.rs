@@ -67,8 +67,12 @@ thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Number of threads that a kernel may use, the caller included. As many as there are cores unless set.
+/// Number of threads that a kernel may use, the caller included. As many as there are cores unless set; one within a
+/// task.
 pub fn threads() -> usize {
+    if IN_TASK.get() {
+        return 1;
+    }
     static CORES: OnceLock<usize> = OnceLock::new();
     match THREADS.load(Ordering::Relaxed) {
         0 => *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |n| n.get())),
@@ -88,7 +92,7 @@ pub fn set_threads(count: usize) {
 /// task reaches the caller once every task that had begun has ended.
 pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     let workers = threads().min(tasks).saturating_sub(1);
-    if workers == 0 || IN_TASK.get() {
+    if workers == 0 {
         return (0..tasks).for_each(f);
     }
     match POOL.callers.try_lock() {

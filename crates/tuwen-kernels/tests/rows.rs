@@ -90,7 +90,13 @@ fn layer_norms() {
             }
             let (mut dx, mut dgamma, mut dbeta) =
                 (vec![f32::NAN; len], vec![f32::NAN; cols], vec![f32::NAN; cols]);
-            layer_norm_backward(&dy, &x, &gamma, &mean, &rstd, cols, &mut dx, &mut dgamma, &mut dbeta);
+            let mut run = |onto, dx: &mut [f32]| {
+                layer_norm_backward(&dy, &x, &gamma, &mean, &rstd, cols, onto, dx, &mut dgamma, &mut dbeta);
+            };
+            run(false, &mut dx);
+            let mut sum = vec![1.0; len];
+            run(true, &mut sum);
+            assert!(sum.iter().zip(&dx).all(|(sum, dx)| *sum == 1.0 + dx), "{what}: added to what is there");
             let y_of = |x: &[f64], gamma: &[f64], beta: &[f64]| reference::layer_norm(x, gamma, beta, 1e-5).0;
             assert_gradient(&format!("{what} dx"), &x, &dy, &dx, 5e-5, |x| y_of(x, &wide_gamma, &wide_beta));
             let tolerance = sum_tolerance(rows);
@@ -122,6 +128,7 @@ fn layer_norm_gradients_of_many_rows_add_up() {
             mean,
             rstd,
             cols,
+            false,
             &mut dx,
             &mut dgamma,
             &mut dbeta,
