@@ -35,7 +35,7 @@ pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
 pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, matmul};
-pub use isa::{Isa, UnsupportedIsa, available, force_isa, isa};
+pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,
