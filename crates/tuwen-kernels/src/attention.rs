@@ -3,7 +3,7 @@
 use crate::aligned::Scratch;
 use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};
 use crate::math::{LANES, exp, max, sum_of};
-use crate::threads::{SendPtr, parallel_for};
+use crate::threads::{SendPtr, WORTH_SHARING, parallel_for_work};
 
 /// Sizes and options of an attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,13 @@ impl AttentionShape {
         assert!(lse.is_none_or(|len| len == rows), "{operation}: lse of {self:?}");
     }
 
+    /// Calls `f` with the number of each head of each sequence; `products` are those of queries, keys and elements.
+    fn for_each_head(&self, products: usize, f: impl Fn(usize) + Sync) {
+        let heads = self.batch * self.heads;
+        let multiply_adds = products * heads * self.query_len * self.key_len * self.head_dim;
+        parallel_for_work(heads, multiply_adds, WORTH_SHARING, f);
+    }
+
     /// How many keys query `i` sees.
     fn visible(&self, i: usize) -> usize {
         if self.causal {
@@ -79,7 +86,7 @@ pub fn attention(
     );
     let out = SendPtr(out.as_mut_ptr());
     let lse = lse.map(|lse| SendPtr(lse.as_mut_ptr()));
-    parallel_for(shape.batch * shape.heads, |index| {
+    shape.for_each_head(2, |index| {
         let head = Head::new(shape, index, key_mask);
         // SAFETY: the rows of this head in `lse`, which was checked.
         let lse = lse.as_ref().map(|lse| unsafe { lse.slice(index * shape.query_len, shape.query_len) });
@@ -112,7 +119,7 @@ pub fn attention_backward(
     let keys = [k.len(), v.len(), dk.len(), dv.len()];
     shape.check("attention_backward", &queries, &keys, key_mask, Some(lse.len()));
     let [dq, dk, dv] = [dq, dk, dv].map(|gradient| SendPtr(gradient.as_mut_ptr()));
-    parallel_for(shape.batch * shape.heads, |index| {
+    shape.for_each_head(5, |index| {
         let head = Head::new(shape, index, key_mask);
         dispatch(Backward {
             q: head.queries(q),
@@ -145,7 +152,7 @@ pub fn attention_weights(
         "attention_weights: the weights of {shape:?}"
     );
     let weights = SendPtr(weights.as_mut_ptr());
-    parallel_for(shape.batch * shape.heads, |index| {
+    shape.for_each_head(1, |index| {
         let head = Head::new(shape, index, key_mask);
         // SAFETY: the plane of this head.
         let weights = unsafe { weights.slice(index * plane, plane) };

@@ -39,7 +39,7 @@ pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,
-    layer_norm_backward,
+    layer_norm_backward, rms_norm, rms_norm_backward,
 };
 pub use optimizer::{AdamW, adamw};
 pub use pool::{avg_pool2d, avg_pool2d_backward};
