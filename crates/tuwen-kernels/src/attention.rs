@@ -1,4 +1,10 @@
 //! Multi-head attention. A task is one head of one sequence; its products use the tiles of the matrix product.
+//!
+//! Heads are packed straight from the projections, `[batch, length, heads · dim]`, so that nothing is permuted in memory
+//! before or after. The scores of up to 112 queries stay in the second-level cache between the two products, and their
+//! softmax runs there; the matrix of all scores never exists. Training keeps one number for each row of scores, the log
+//! of its sum, and the backward pass computes the probabilities again from it. The limit is the products for long sequences,
+//! and the exponentials for short heads.
 
 use crate::aligned::Scratch;
 use crate::gemm::{Epilogue, Kernel, MatRef, OwnPanels, Panels, Target, Task, dispatch, multiply};

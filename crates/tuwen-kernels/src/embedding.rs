@@ -1,4 +1,4 @@
-//! Rows of a table by number, and the gradient of that.
+//! Rows of a table by number, and the gradient of that: copies and sums of whole runs, as fast as memory.
 
 use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for_work};
 

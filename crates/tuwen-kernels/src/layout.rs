@@ -1,4 +1,7 @@
 //! Permuting axes.
+//!
+//! Axes that lie together are merged first, so that few kinds are left: runs are copied, and planes are transposed in
+//! blocks of 16 in registers, where both sides touch whole cache lines. Memory is the limit.
 
 use crate::gemm::{Kernel, NARROW, Task, dispatch};
 use crate::threads::{CHUNK, SendPtr, parallel_for, parallel_for_work};

@@ -1,4 +1,7 @@
 //! Sums over everything, over rows, and over a middle axis.
+//!
+//! Memory is the limit. Sums over rows add whole rows, which vectorises whatever the width; they are cut into parts by the
+//! sizes alone and the parts added in order, so that the number of threads changes nothing.
 
 use std::ops::Range;
 

@@ -20,9 +20,9 @@ const SPINS_BEFORE_YIELDING: u32 = 2000;
 /// Chunks of element-wise work are this many elements: large enough to pay for the hand-over, small enough for a cache.
 pub(crate) const CHUNK: usize = 16 << 10;
 
-/// Multiply-adds that are worth a hand-over: below, waking another thread takes longer than what it saves. A core does
-/// this many in a few microseconds; `examples/hand_over.rs` measures the other side.
-pub(crate) const WORTH_SHARING: usize = 256 << 10;
+/// Multiply-adds that are worth a hand-over, which takes half a microsecond to a worker that spins and some more to one
+/// that sleeps (`examples/hand_over.rs`). A core does this many in 2 µs, or in 5 where each needs a number from memory.
+pub(crate) const WORTH_SHARING: usize = 128 << 10;
 
 #[derive(Clone, Copy)]
 struct Job {

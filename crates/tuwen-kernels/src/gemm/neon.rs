@@ -1,4 +1,7 @@
 //! NEON: a register tile of 6 rows and 16 columns, 24 of the 32 registers.
+//!
+//! 24 chains of multiply-adds hide their latency on four units; the numbers of the left operand are elements of a register
+//! that the instruction takes by index, so that 24 multiply-adds need 4 loads of vectors and 3 of pairs.
 
 use std::arch::aarch64::*;
 
