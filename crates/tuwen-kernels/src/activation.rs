@@ -1,4 +1,5 @@
-//! Activation functions, forward and backward.
+//! Activation functions, forward and backward. Polynomials without a branch, so that LLVM vectorises them; most run in the
+//! epilogue of a product and never touch memory of their own.
 
 use crate::math::{erf, exp, sigmoid};
 use crate::threads::{CHUNK, parallel_chunks_mut};

@@ -2,13 +2,16 @@
 
 mod common;
 
-use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
+use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
     AttentionShape, Precision, attention, attention_backward, attention_weights, reference, self_attention,
     self_attention_backward,
 };
 
-fn shapes() -> impl Iterator<Item = AttentionShape> {
+/// Batch, heads, head dimension, queries, keys.
+type Sizes = (usize, usize, usize, usize, usize);
+
+fn shapes(more: impl Iterator<Item = Sizes>) -> impl Iterator<Item = AttentionShape> {
     let sizes = [
         (2, 3, 8, 5, 5),
         (1, 2, 16, 1, 9),
@@ -22,7 +25,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
         (1, 2, 8, 4, 0),
         (3, 0, 8, 4, 4),
     ];
-    sizes.into_iter().flat_map(|(batch, heads, head_dim, query_len, key_len)| {
+    sizes.into_iter().chain(more).flat_map(|(batch, heads, head_dim, query_len, key_len)| {
         [false, true].map(|causal| AttentionShape {
             batch,
             heads,
@@ -74,8 +77,10 @@ fn in_bf16_within_its_rounding() {
 
 #[test]
 fn forward() {
+    let lengths = SIZES.into_iter().flat_map(|queries| SIZES.map(|keys| (1, 2, 5, queries, keys)));
+    let dims = SIZES.map(|dim| (2, 1, dim, 3, 4));
     for_each_isa(|isa| {
-        for shape in shapes() {
+        for shape in shapes(lengths.clone().chain(dims)) {
             let width = shape.heads * shape.head_dim;
             let (queries, keys) =
                 (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
@@ -119,7 +124,9 @@ fn large_scores_do_not_overflow() {
 #[test]
 fn gradients() {
     for_each_isa(|isa| {
-        for shape in shapes() {
+        for shape in shapes(
+            SIZES.into_iter().flat_map(|len| [(1, 1, 3, len, 3), (1, 1, 3, 3, len), (1, 1, len, 3, 4)]),
+        ) {
             let width = shape.heads * shape.head_dim;
             let (queries, keys) =
                 (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
@@ -156,7 +163,7 @@ fn beside(parts: [&[f32]; 3], width: usize) -> Vec<f32> {
 #[test]
 fn side_by_side_as_apart() {
     for_each_isa(|isa| {
-        for shape in shapes().filter(|shape| shape.query_len == shape.key_len) {
+        for shape in shapes(std::iter::empty()).filter(|shape| shape.query_len == shape.key_len) {
             let width = shape.heads * shape.head_dim;
             let (rows, len) = (shape.batch * shape.key_len, shape.batch * shape.key_len * width);
             let (q, k, v, dout) = (noise(len, 1), noise(len, 2), noise(len, 3), noise(len, 4));

@@ -1,4 +1,7 @@
 //! AVX2 and FMA: a register tile of 6 rows and 16 columns, 12 of the 16 registers.
+//!
+//! 12 chains of multiply-adds hide the latency of 4 cycles of two units; 2 loads and 6 broadcasts for 12 multiply-adds
+//! keep within two loads in each cycle.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,7 @@
 //! AVX-512: a register tile of 14 rows and 32 columns, 28 of the 32 registers.
+//!
+//! The broadcasts come with the load unit, so that 28 multiply-adds need 16 loads: the two multiply-add units are busy in
+//! every cycle as long as the panel comes from the second-level cache at 64 bytes in 7 cycles.
 
 use std::arch::x86_64::*;
 

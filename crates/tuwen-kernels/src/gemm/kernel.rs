@@ -1,6 +1,6 @@
 //! What an instruction set brings to a matrix product, and the choice of one at run time.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::{Isa, isa};
 
 /// Columns of a panel of the right operand, and of a [`Tile`].
@@ -116,8 +116,13 @@ pub(crate) fn dispatch(task: impl Task) {
             Isa::Avx512 | Isa::Amx => return unsafe { avx512(task) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(task) },
-            Isa::Portable => {}
+            Isa::Portable | Isa::Neon => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa() == Isa::Neon {
+        // SAFETY: every aarch64 CPU has NEON.
+        return unsafe { task.run::<super::neon::Neon>() };
     }
     // SAFETY: the portable kernel needs nothing.
     unsafe { task.run::<super::portable::Portable>() }

@@ -1,4 +1,6 @@
 //! The baseline of any target: plain loops that LLVM vectorises, a register tile of 4 rows and 8 columns.
+//!
+//! The limit is the vector: 4 numbers, and outside aarch64 a multiplication and an addition are two instructions.
 
 use super::kernel::{Kernel, Tile, with_const_rows};
 

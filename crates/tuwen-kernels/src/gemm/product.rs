@@ -7,7 +7,9 @@ use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
 use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
 use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
+use crate::threads::{
+    CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for, parallel_for_work, threads,
+};
 
 /// Length of the sums that are computed in one go: a panel of this depth (96 KiB) and the rows of a task fit into the
 /// second-level cache together.
@@ -216,6 +218,10 @@ pub(crate) fn product(a: &impl Left, rows: usize, b: impl PanelSource, c: &mut [
     if rows == 0 || panels == 0 {
         return;
     }
+    if rows * b.depth() * b.columns() < WORTH_SHARING {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
+        return dispatch(Multiply { a, rows: 0..rows, b, panels: 0..panels, c, epilogue });
+    }
     let wanted = 2 * threads();
     let blocks = rows.div_ceil(MAX_ROWS);
     // Short sums leave room for more rows in the cache, but every thread should get some.
@@ -281,15 +287,16 @@ pub(crate) fn product_of_long_sums(
     if parts <= 1 {
         let c = Target { start: SendPtr(c.as_mut_ptr()), stride: columns };
         let groups = tasks.min(panels);
-        return parallel_for(groups, |group| {
+        return parallel_for_work(groups, rows * depth * columns, WORTH_SHARING, |group| {
             let panels = panels * group / groups..panels * (group + 1) / groups;
             dispatch(Stream { a, rows, b, depth: 0..depth, columns, panels, c, epilogue });
         });
     }
     let len = rows * columns;
     let mut partials = Scratch::take(parts * len);
-    parallel_chunks_mut(&mut partials, len.max(1), |part, partial| {
-        let c = Target { start: SendPtr(partial.as_mut_ptr()), stride: columns };
+    let start = SendPtr(partials.as_mut_ptr());
+    parallel_for_work(parts, rows * depth * columns, WORTH_SHARING, |part| {
+        let c = Target { start: SendPtr(start.get().wrapping_add(part * len)), stride: columns };
         let depth = depth * part / parts..depth * (part + 1) / parts;
         let epilogue = &Epilogue::default();
         dispatch(Stream { a, rows, b, depth, columns, panels: 0..panels, c, epilogue });

@@ -1,4 +1,8 @@
 //! Layer normalisation of rows.
+//!
+//! Memory is the limit: a row comes from there once and is in the first-level cache for the three passes of mean, variance
+//! (exact, of deviations) and result. The backward pass makes the gradient of the input and the sums for `gamma` and `beta`
+//! while a row is there.
 
 use super::row_count;
 use crate::math::sum_of;
