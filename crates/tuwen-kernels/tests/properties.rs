@@ -4,8 +4,8 @@ mod common;
 
 use common::{assert_close, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Targets, attention,
-    attention_backward, avg_pool2d, batch_norm_backward, batch_norm_train, column_sums, conv2d,
+    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, Targets,
+    attention, attention_backward, avg_pool2d, batch_norm_backward, batch_norm_train, column_sums, conv2d,
     conv2d_backward_input, conv2d_backward_weight, cross_entropy, gemm, l2_normalize, layer_norm,
     layer_norm_backward, matmul, rms_norm, rms_norm_backward, scatter_add_rows, set_threads, softmax, sum,
 };
@@ -53,7 +53,7 @@ fn convolution(batch: usize) -> Vec<f32> {
     };
     let (x, weight) = (inputs(batch, 9 * 7 * 5, 1), noise(33 * 5 * 9, 2));
     let mut y = vec![0.0; batch * 9 * 7 * 33];
-    conv2d(&x, &PackedConv::pack(&weight, &shape), &shape, &mut y, &Epilogue::default());
+    conv2d(&x, &PackedConv::pack(&weight, &shape, Precision::F32), &shape, &mut y, &Epilogue::default());
     let mut dx = vec![0.0; x.len()];
     conv2d_backward_input(&y, &weight, &shape, &mut dx);
     joined(batch, &[&y, &dx])
@@ -80,6 +80,7 @@ fn attend(batch: usize) -> Vec<f32> {
         key_len: 77,
         scale: 0.2,
         causal: true,
+        precision: Precision::F32,
     };
     let [queries, keys] = [50, 77].map(|len| len * 66);
     let (q, k, v, dout) = (
@@ -134,7 +135,7 @@ fn sums(rows: usize) -> Vec<f32> {
     column_sums(&x, WIDTH, &mut a);
     all.extend(&a);
     let (mean_of_row, rstd) = (vec![0.1; rows], vec![1.5; rows]);
-    layer_norm_backward(&dy, &x, &gamma, &mean_of_row, &rstd, WIDTH, &mut dx, &mut a, &mut b);
+    layer_norm_backward(&dy, &x, &gamma, &mean_of_row, &rstd, WIDTH, false, &mut dx, &mut a, &mut b);
     all.extend(dx.iter().chain(&a).chain(&b));
     rms_norm_backward(&dy, &x, &gamma, &rstd, WIDTH, &mut dx, &mut a);
     all.extend(dx.iter().chain(&a));
@@ -199,6 +200,7 @@ fn a_result_does_not_depend_on_masked_keys() {
         key_len,
         scale: 0.25,
         causal: false,
+        precision: Precision::F32,
     };
     let (q, k, v) = (noise(9 * 32, 1), noise(77 * 32, 2), noise(77 * 32, 3));
     for_each_isa(|isa| {
