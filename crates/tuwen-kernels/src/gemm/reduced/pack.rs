@@ -205,6 +205,13 @@ impl PanelSource for ReducedPanels<'_> {
         self.columns
     }
 
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        let width = Panels::width(self.columns, index);
+        let start = index * PANEL * self.reduction.units(self.depth) + from / self.reduction.unit() * width;
+        self.units.as_ptr().wrapping_add(start).cast()
+    }
+
     fn scratch(depth: usize) -> Option<Scratch> {
         Some(Scratch::take(depth * PANEL))
     }
