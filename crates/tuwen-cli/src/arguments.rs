@@ -117,7 +117,8 @@ impl Arithmetic {
     }
 }
 
-fn precision(name: &str) -> Result<Arithmetic, String> {
+/// Reads the value of `--precision`.
+pub fn precision(name: &str) -> Result<Arithmetic, String> {
     match name {
         "auto" => Ok(Arithmetic::Auto),
         "q4" => Err("q4 arithmetic is not available in this build; use auto, f32, bf16 or int8".to_owned()),

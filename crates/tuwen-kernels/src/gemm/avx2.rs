@@ -43,7 +43,15 @@ impl Kernel for Avx2 {
         unsafe { _mm256_add_ps(a, b) }
     }
 
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        _ahead: *const f32,
+        tile: &mut Tile,
+    ) {
         for column in (0..width).step_by(COLUMNS) {
             // SAFETY: the trait's contract, for 16 columns of the panel.
             unsafe {

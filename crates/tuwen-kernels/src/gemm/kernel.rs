@@ -50,9 +50,19 @@ pub(crate) trait Kernel {
 
     /// `tile[rows, width] = Σ_k a[k][rows] · b[k][width]` for `a [depth, rows]` and `b [depth, width]`.
     ///
+    /// What lies `ahead` will be read soon; the kernel may ask for about as many lines of it as it has rows for.
+    ///
     /// # Safety
     /// `rows <= ROWS`, `width` is [`PANEL`] or [`NARROW`], and both operands are readable.
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile);
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        ahead: *const f32,
+        tile: &mut Tile,
+    );
 
     /// Asks for the cache line of an element that is to be read.
     fn prefetch(_element: *const f32) {}

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use tuwen_kernels::Precision;
+use tuwen::Precision;
 
-use crate::arguments::Global;
+use crate::arguments::{self, Arithmetic, Global};
 use crate::console::Console;
 use crate::failure::{Failure, Status};
 use session::Session;
@@ -50,6 +50,10 @@ pub struct Bench {
     #[arg(long, value_name = "STAGE", value_delimiter = ',', hide_default_value = true, default_values_t = Stage::ALL)]
     #[arg(value_enum)]
     stage: Vec<Stage>,
+    /// Arithmetic of the network: f32, bf16, int8, auto, or several of them
+    #[arg(id = "precision", long, value_name = "PRECISION", value_delimiter = ',', default_value = "f32")]
+    #[arg(value_parser = arguments::precision)]
+    precision: Vec<Arithmetic>,
     /// How long to measure each
     #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
@@ -82,7 +86,8 @@ pub fn run(arguments: &Bench, global: &Global, console: &Console) -> Result<Stat
             .map_err(Failure::usage)?,
         None => PHOTOGRAPH.to_vec(),
     };
-    let precisions = [Precision::F32];
+    let precisions: Vec<Precision> =
+        arguments.precision.iter().map(|precision| precision.precision()).collect();
     Session::new(arguments, global, console, model, photograph, &precisions).run(&precisions)?;
     Ok(Status::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use tuwen::Model;
+use tuwen::{Model, Options};
 use tuwen_data::rng::Rng;
 use tuwen_data::tokenizer::Overflow;
 use tuwen_kernels::Precision;
@@ -34,12 +34,8 @@ pub struct Towers {
 impl Towers {
     /// Loads the model.
     pub fn load(session: &Session, precision: Precision) -> Result<Self, Failure> {
-        if precision != Precision::F32 {
-            return Err(Failure::usage(anyhow::anyhow!(
-                "{precision} arithmetic is not available in this build"
-            )));
-        }
-        let model = tuwen::load(session.model, &session.global.options()).map_err(model_failure)?;
+        let options = Options { precision, ..session.global.options() };
+        let model = tuwen::load(session.model, &options).map_err(model_failure)?;
         let counted = Counted::new(model.config(), precision).map_err(Failure::model)?;
         Ok(Self { model, counted })
     }
