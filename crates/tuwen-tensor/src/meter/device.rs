@@ -100,12 +100,18 @@ impl Device for Meter {
         vec![0.0; buffer.len()]
     }
 
-    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, _precision: Precision) -> Packed {
-        Packed::new(HeldPacked::new(module_of_weight(weight), inner, out))
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), [inner, out], precision))
     }
 
-    fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, _: Precision) -> Packed {
-        Packed::new(HeldPacked::new(module_of(&[weight]), out, inner))
+    fn pack_linear_backward(
+        &self,
+        weight: &Buffer,
+        out: usize,
+        inner: usize,
+        precision: Precision,
+    ) -> Packed {
+        Packed::new(HeldPacked::new(module_of(&[weight]), [out, inner], precision))
     }
 
     fn linear(&self, _x: &Buffer, weight: &Packed, rows: usize, _epilogue: Epilogue) -> Buffer {
@@ -149,8 +155,8 @@ impl Device for Meter {
         MlpGradients { dx, activated: z, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
     }
 
-    fn pack_conv(&self, weight: Weight, shape: &ConvShape, _precision: Precision) -> Packed {
-        Packed::new(HeldPacked::new(module_of_weight(weight), window(shape), shape.out_channels))
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), [window(shape), shape.out_channels], precision))
     }
 
     fn conv2d(&self, _x: &Buffer, weight: &Packed, shape: &ConvShape, _epilogue: Epilogue) -> Buffer {
