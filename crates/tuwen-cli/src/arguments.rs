@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tuwen::Precision;
 
 use crate::commands::{
-    classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+    bench, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
 };
 
 /// Vision-language models on images and texts: embed, classify, match, train.
@@ -76,6 +76,8 @@ pub enum Verb {
     Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation
     Verify(verify::Verify),
+    /// Measure how fast a model is, and how far from what the machine can do
+    Bench(bench::Bench),
     /// Write a completion script for a shell
     Completions(completions::Completions),
     /// Write manual pages
@@ -115,7 +117,8 @@ impl Arithmetic {
     }
 }
 
-fn precision(name: &str) -> Result<Arithmetic, String> {
+/// Reads the value of `--precision`.
+pub fn precision(name: &str) -> Result<Arithmetic, String> {
     match name {
         "auto" => Ok(Arithmetic::Auto),
         "q4" => Err("q4 arithmetic is not available in this build; use auto, f32, bf16 or int8".to_owned()),

@@ -74,23 +74,28 @@ impl TileConfig {
         Self(bytes)
     }
 
-    /// Runs `f` with these tiles, and leaves them unused afterwards: what is in use is saved at every switch of threads.
+    /// Sets these tiles up, until the guard is dropped.
     ///
     /// # Safety
     /// [`is_available`] has said yes.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(crate) unsafe fn with(&self, f: impl FnOnce()) {
-        struct Release;
-        impl Drop for Release {
-            fn drop(&mut self) {
-                // SAFETY: only made where tiles are in use.
-                unsafe { std::arch::asm!("tilerelease", options(nostack, nomem)) };
-            }
-        }
+    pub(crate) unsafe fn load(&self) -> LoadedTiles {
         // SAFETY: the configuration is valid, and the CPU has tiles, says the caller.
         unsafe { std::arch::asm!("ldtilecfg [{}]", in(reg) self.0.as_ptr(), options(nostack, readonly)) };
-        let _release = Release;
-        f();
+        LoadedTiles(())
+    }
+}
+
+/// Tiles in use. They are released when it is dropped, because what is in use is saved at every switch of threads.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct LoadedTiles(());
+
+#[cfg(target_arch = "x86_64")]
+impl Drop for LoadedTiles {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: only made where tiles are in use.
+        unsafe { std::arch::asm!("tilerelease", options(nostack, nomem)) };
     }
 }

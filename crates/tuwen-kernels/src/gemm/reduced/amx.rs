@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use super::convert;
 use super::pack::Reduction;
 use super::product::{Dot, MAX_ROWS, RowScale, Sums};
-use crate::amx::{TILE_ROWS, TILE_UNITS, TileConfig};
+use crate::amx::{LoadedTiles, TILE_ROWS, TILE_UNITS, TileConfig};
 
 /// bf16 tiles.
 pub(super) struct Bf16;
@@ -194,14 +194,16 @@ macro_rules! dot {
             const REDUCTION: Reduction = Reduction::$name;
             const ROWS: usize = 2 * TILE_ROWS;
 
+            type Guard = LoadedTiles;
+
             fn stored_rows(height: usize) -> usize {
                 stored_rows(height)
             }
 
             #[inline(always)]
-            unsafe fn with(height: usize, f: impl FnOnce()) {
+            unsafe fn begin(height: usize) -> LoadedTiles {
                 // SAFETY: the CPU has tiles, says the caller.
-                unsafe { TileConfig::new(tile_rows(height)).with(f) };
+                unsafe { TileConfig::new(tile_rows(height)).load() }
             }
 
             unsafe fn range(row: *const f32, len: usize) -> (f32, f32) {

@@ -117,14 +117,13 @@ macro_rules! dot {
             const REDUCTION: Reduction = Reduction::$name;
             const ROWS: usize = ROWS;
 
+            type Guard = ();
+
             fn stored_rows(height: usize) -> usize {
                 height
             }
 
-            #[inline(always)]
-            unsafe fn with(_height: usize, f: impl FnOnce()) {
-                f();
-            }
+            unsafe fn begin(_height: usize) {}
 
             unsafe fn range(row: *const f32, len: usize) -> (f32, f32) {
                 // SAFETY: the same contract.

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::kernel::PANEL;
 use super::product::RowScale;
 
 #[inline]
@@ -55,4 +56,26 @@ pub(super) unsafe fn range(row: *const f32, len: usize) -> (f32, f32) {
         (low, high) = (_mm512_min_ps(low, x), _mm512_max_ps(high, x));
     }
     (_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high))
+}
+
+/// Turns sums of bytes into f32: `(sum - zero · column sum) · row scale · column scale`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn scale(
+    sums: &mut [u32; PANEL],
+    row: &RowScale,
+    (scales, column_sums): (&[f32; PANEL], &[f32; PANEL]),
+) {
+    let (zero, row_scale) = (_mm512_set1_epi32(row.zero as i32), _mm512_set1_ps(row.scale));
+    for half in 0..2 {
+        // SAFETY: half of each of the arrays.
+        unsafe {
+            let at = sums.as_mut_ptr().add(16 * half);
+            let column_sums = _mm512_cvtps_epi32(_mm512_loadu_ps(column_sums.as_ptr().add(16 * half)));
+            let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(scales.as_ptr().add(16 * half)));
+            let exact =
+                _mm512_sub_epi32(_mm512_loadu_si512(at.cast()), _mm512_mullo_epi32(zero, column_sums));
+            _mm512_storeu_ps(at.cast(), _mm512_mul_ps(_mm512_cvtepi32_ps(exact), scale));
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod amx;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod convert;
+mod own;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod product;
@@ -27,6 +28,7 @@ use super::product::product as product_in_f32;
 use crate::isa::{Isa, isa};
 use crate::precision::Precision;
 
+pub(crate) use own::{OwnTask, dispatch_in};
 pub(crate) use pack::{ReducedBuf, ReducedPanels, Reduction, pack_all};
 
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.

@@ -100,14 +100,15 @@ pub(crate) fn pack_all(
     });
 }
 
-struct PackPanel<'a, R> {
-    b: &'a R,
-    reduction: Reduction,
-    depth: usize,
-    index: usize,
-    width: usize,
-    units: &'a mut [u32],
-    scales: &'a mut [f32],
+/// Packs one panel.
+pub(super) struct PackPanel<'a, R> {
+    pub(super) b: &'a R,
+    pub(super) reduction: Reduction,
+    pub(super) depth: usize,
+    pub(super) index: usize,
+    pub(super) width: usize,
+    pub(super) units: &'a mut [u32],
+    pub(super) scales: &'a mut [f32],
 }
 
 /// Rows that are converted at a time, in the cache.
@@ -186,7 +187,10 @@ fn to_int8(rows: &[f32], width: usize, units: &mut [u32], scales: &mut [f32]) {
             for (((unit, x), factor), sum) in units.iter_mut().zip(row).zip(&factors).zip(&mut *sums) {
                 let stored = (x * factor).round_ties_even();
                 *sum += stored; // exact: sums of 8-bit numbers stay below 2^24
-                *unit |= u32::from(stored as i8 as u8) << (8 * byte);
+                // SAFETY: `max` and `min` leave a number between the two, of a NaN as well.
+                #[allow(clippy::manual_clamp)] // `clamp` of a NaN is a NaN
+                let stored = unsafe { stored.max(-127.0).min(127.0).to_int_unchecked::<i32>() };
+                *unit |= (stored as u32 & 0xff) << (8 * byte);
             }
         }
     }
@@ -199,6 +203,13 @@ impl PanelSource for ReducedPanels<'_> {
 
     fn columns(&self) -> usize {
         self.columns
+    }
+
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        let width = Panels::width(self.columns, index);
+        let start = index * PANEL * self.reduction.units(self.depth) + from / self.reduction.unit() * width;
+        self.units.as_ptr().wrapping_add(start).cast()
     }
 
     fn scratch(depth: usize) -> Option<Scratch> {

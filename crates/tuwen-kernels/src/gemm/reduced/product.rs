@@ -1,14 +1,16 @@
 //! How a product in units is cut into pieces, and how its sums become numbers again.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::Epilogue;
 use super::super::kernel::{Kernel, PANEL, Task, dispatch};
 use super::super::pack::{Left, Panels, RowBlocks};
 use super::super::product::{Stage, Target};
+use super::convert;
 use super::pack::{ReducedPanels, Reduction};
 use crate::aligned::Scratch;
-use crate::threads::{SendPtr, parallel_for, threads};
+use crate::threads::{SendPtr, WORTH_SHARING, parallel_for, threads};
 
 /// Most rows of a block of any instruction.
 pub(super) const MAX_ROWS: usize = 32;
@@ -44,11 +46,14 @@ pub(super) trait Dot {
     /// Rows that a block of `height` rows takes in packed storage.
     fn stored_rows(height: usize) -> usize;
 
-    /// Prepares the thread for blocks of `height` rows, runs `f`, and cleans up.
+    /// Cleans up after [`Dot::begin`]. (A guard and no closure, which would be compiled without the instruction set.)
+    type Guard;
+
+    /// Prepares the thread for blocks of `height` rows.
     ///
     /// # Safety
     /// The CPU has the instruction.
-    unsafe fn with(height: usize, f: impl FnOnce());
+    unsafe fn begin(height: usize) -> Self::Guard;
 
     /// Least and greatest of `len` numbers and zero.
     ///
@@ -74,7 +79,7 @@ pub(super) trait Dot {
     /// `sums[height, width] = a · b` for `units` units of a packed block and of a panel of this width.
     ///
     /// # Safety
-    /// Called within [`Dot::with`] for this height, with operands of these sizes.
+    /// Called while the guard of [`Dot::begin`] for this height lives, with operands of these sizes.
     unsafe fn multiply(
         height: usize,
         width: usize,
@@ -101,6 +106,11 @@ pub(super) fn product<D: Dot>(
     if rows == 0 || panels == 0 {
         return;
     }
+    if rows * b.depth * b.columns < WORTH_SHARING {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+        let dot = PhantomData;
+        return dispatch(Multiply::<D, _> { a, rows: 0..rows, b, panels: 0..panels, c, epilogue, dot });
+    }
     let row_bytes = 4 * D::REDUCTION.units(b.depth).max(1);
     let blocks = rows.div_ceil(D::ROWS);
     let blocks_per_task = (LEFT_BUDGET / (row_bytes * D::ROWS)).max(2);
@@ -113,7 +123,7 @@ pub(super) fn product<D: Dot>(
         let (band, group) = (task % bands, task / bands);
         let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
         let (rows, panels) = (part(rows, band, bands), part(panels, group, groups));
-        dispatch(Multiply::<D, _> { a, rows, b, panels, c, epilogue, dot: std::marker::PhantomData });
+        dispatch(Multiply::<D, _> { a, rows, b, panels, c, epilogue, dot: PhantomData });
     });
 }
 
@@ -124,7 +134,7 @@ struct Multiply<'a, D, L> {
     panels: Range<usize>,
     c: Target,
     epilogue: &'a Epilogue<'a>,
-    dot: std::marker::PhantomData<D>,
+    dot: PhantomData<D>,
 }
 
 impl<D: Dot, L: Left> Task for Multiply<'_, D, L> {
@@ -169,54 +179,49 @@ pub(super) unsafe fn multiply<K: Kernel, D: Dot>(
     }
     let stage = Stage { accumulate: epilogue.accumulate, finish: true, epilogue };
     let mut sums = Sums([[0; PANEL]; MAX_ROWS]);
-    let work = || {
-        for index in panels.clone() {
-            let panel = b.panel(index);
-            let next = b.panel((index + 1).min(panels.end - 1)).as_ptr();
-            let (width, first) = (Panels::width(b.columns, index), index * PANEL);
-            let columns = first..b.columns.min(first + PANEL);
-            for block in 0..blocks.count {
-                let a = &packed[block * block_len..];
-                let ahead = next.wrapping_add(block * panel.len() / blocks.count);
-                // SAFETY: the operands have these sizes.
-                unsafe {
-                    D::multiply(height, width, units, a.as_ptr(), panel.as_ptr(), ahead, &mut sums);
+    // SAFETY: the caller has checked the CPU.
+    let _guard = unsafe { D::begin(height) };
+    for index in panels.clone() {
+        let panel = b.panel(index);
+        let next = b.panel((index + 1).min(panels.end - 1)).as_ptr();
+        let (width, first) = (Panels::width(b.columns, index), index * PANEL);
+        let columns = first..b.columns.min(first + PANEL);
+        for block in 0..blocks.count {
+            let a = &packed[block * block_len..];
+            let ahead = next.wrapping_add(block * panel.len() / blocks.count);
+            let rows = blocks.get(block);
+            stage.fetch::<K>(rows.clone(), columns.clone(), c);
+            // SAFETY: the operands have these sizes, and this part of the target is the caller's.
+            unsafe {
+                D::multiply(height, width, units, a.as_ptr(), panel.as_ptr(), ahead, &mut sums);
+                if D::REDUCTION == Reduction::Int8 {
+                    sums.scale(&scales[block * MAX_ROWS..][..rows.len()], b.quantisation(index));
                 }
-                for (row, sums) in blocks.get(block).zip(&mut sums.0) {
-                    let mut values = [0.0; PANEL];
-                    match D::REDUCTION {
-                        Reduction::Bf16 => values = sums.map(f32::from_bits),
-                        Reduction::Int8 => {
-                            let (column_scales, column_sums) = b.quantisation(index);
-                            let RowScale { scale, zero, .. } =
-                                scales[block * MAX_ROWS + row - blocks.get(block).start];
-                            for j in 0..PANEL {
-                                let sum = sums[j] as i32 - (zero * column_sums[j]) as i32;
-                                values[j] = sum as f32 * (scale * column_scales[j]);
-                            }
-                        }
-                    }
-                    let at = row * c.stride + columns.start;
-                    // SAFETY: this part of the target is the caller's. Two calls, so that one has a length known to LLVM.
-                    unsafe {
-                        if columns.len() == PANEL {
-                            stage.store_row(&mut values, c.start.slice(at, PANEL), at, columns.start);
-                        } else {
-                            let width = columns.len();
-                            stage.store_row(
-                                &mut values[..width],
-                                c.start.slice(at, width),
-                                at,
-                                columns.start,
-                            );
-                        }
-                    }
-                }
+                stage.store::<K>(sums.as_f32(), rows, columns.clone(), c);
             }
         }
-    };
-    // SAFETY: the caller has checked the CPU.
-    unsafe { D::with(height, work) };
+    }
+}
+
+impl Sums {
+    /// Turns sums of bytes into the numbers that they stand for.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of the kernels of int8.
+    #[inline(always)]
+    unsafe fn scale(&mut self, rows: &[RowScale], columns: (&[f32; PANEL], &[f32; PANEL])) {
+        for (sums, row) in self.0.iter_mut().zip(rows) {
+            // SAFETY: the same contract.
+            unsafe { convert::scale(sums, row, columns) };
+        }
+    }
+
+    /// The sums as f32, which they are after bf16 products and [`Sums::scale`].
+    #[inline(always)]
+    fn as_f32(&self) -> &[[f32; PANEL]; MAX_ROWS] {
+        // SAFETY: u32 and f32 have one size and alignment, and every bit pattern is a number of both.
+        unsafe { &*(&raw const self.0).cast() }
+    }
 }
 
 /// Rows that one call of [`Dot::pack`] takes.
