@@ -7,6 +7,7 @@ mod console;
 mod data_check;
 mod failure;
 mod images;
+mod instruction_set;
 mod interrupt;
 mod labels;
 mod lines;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
     let global = &arguments.global;
+    instruction_set::force()?;
     tuwen_kernels::set_threads(global.threads.map_or(0, usize::from));
     match &arguments.verb {
         Verb::Embed(verb) => embed::run(verb, global, console),

@@ -163,7 +163,18 @@ fn rows() {
         layer_norm(black_box(&x), &gamma, &gamma, 1e-5, cols, &mut y, Some(&mut mean), Some(&mut rstd));
     });
     report("layer_norm_backward", len, || {
-        layer_norm_backward(black_box(&dy), &x, &gamma, &mean, &rstd, cols, &mut y, &mut dgamma, &mut dbeta);
+        layer_norm_backward(
+            black_box(&dy),
+            &x,
+            &gamma,
+            &mean,
+            &rstd,
+            cols,
+            false,
+            &mut y,
+            &mut dgamma,
+            &mut dbeta,
+        );
     });
     report("quick_gelu", len, || activate(Activation::QuickGelu, black_box(&x), &mut y));
     report("gelu", len, || activate(Activation::Gelu, black_box(&x), &mut y));

@@ -1,5 +1,9 @@
 //! Two-dimensional convolution of images `[batch, height, width, channels]`, as products whose left operand, the
 //! windows, is never written to memory: windows are packed straight from the image.
+//!
+//! Channels lie together, so that a line of a window is one run of memory, and a kernel of one pixel is a plain product.
+//! Folded batch norm, activation and residual are the epilogue of the product. At stride 1 the gradient of the input is a
+//! convolution too, with the kernel turned around; that of the weight is a product along all pixels, cut into streams.
 
 use std::ops::Range;
 

@@ -51,6 +51,11 @@ impl Linear {
         }
     }
 
+    /// Weight and bias, unless there is an adapter beside them.
+    pub(crate) fn plain(&self) -> Option<(Tensor, Option<Tensor>)> {
+        self.lora.is_none().then(|| (self.weight.value(), self.bias.as_ref().map(Param::value)))
+    }
+
     /// What it multiplies in.
     pub fn precision(&self) -> Precision {
         self.weight.value().precision()

@@ -69,7 +69,7 @@ impl EncoderLayer {
 
     /// Shapes: `[batch, tokens, hidden_size]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
-        self.mlp(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, x))
+        self.mlp_of_normed(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, x))
     }
 
     /// As [`EncoderLayer::forward`] for one token of each sequence, at these positions: all give keys and values, the
@@ -82,11 +82,18 @@ impl EncoderLayer {
         let one = |x: &Tensor| tokens_at(x, positions).reshape(&[batch, 1, width]);
         let keys = keys_before(positions, tokens, &mask);
         let mask = AttentionMask { causal: false, keys: keys.as_deref().or(mask.keys) };
-        self.mlp(&self.self_attn.attend(&one(&normed), &normed, mask, &one(x))).reshape(&[batch, width])
+        self.mlp_of_normed(&self.self_attn.attend(&one(&normed), &normed, mask, &one(x)))
+            .reshape(&[batch, width])
     }
 
-    fn mlp(&self, x: &Tensor) -> Tensor {
-        let inner = self.fc1.forward_fused(&self.layer_norm2.forward(x), self.hidden_act, None);
+    /// `mlp(norm(x)) + x`.
+    fn mlp_of_normed(&self, x: &Tensor) -> Tensor {
+        let normed = self.layer_norm2.forward(x);
+        if let (Some(fc1), Some(fc2)) = (self.fc1.plain(), self.fc2.plain()) {
+            let [fc1, fc2] = [&fc1, &fc2].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
+            return ops::mlp(&normed, fc1, self.hidden_act, fc2, Some(x));
+        }
+        let inner = self.fc1.forward_fused(&normed, self.hidden_act, None);
         self.fc2.forward_fused(&inner, Activation::Identity, Some(x))
     }
 }

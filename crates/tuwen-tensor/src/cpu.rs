@@ -4,7 +4,7 @@ use tuwen_kernels as kernels;
 use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
 
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed, Weight};
+use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
 use crate::pool::HostMemory;
 
 /// The CPU.
@@ -95,6 +95,16 @@ impl Device for Cpu {
         Packed::new(PackedB::pack_as(MatRef::new(values(weight), out, inner).t(), precision))
     }
 
+    fn pack_linear_backward(
+        &self,
+        weight: &Buffer,
+        out: usize,
+        inner: usize,
+        precision: Precision,
+    ) -> Packed {
+        Packed::new(PackedB::pack_as(MatRef::new(host(weight), out, inner), precision))
+    }
+
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer {
         let weight = weight.get::<PackedB>();
         let a = MatRef::new(host(x), rows, weight.k());
@@ -112,6 +122,34 @@ impl Device for Cpu {
         };
         let (a, b) = (oriented(host(a), ta, m, k), oriented(host(b), tb, k, n));
         filled(m * n, |y| kernels::matmul_as(precision, a, b, y, &kernels::Epilogue::default()))
+    }
+
+    fn mlp(
+        &self,
+        x: &Buffer,
+        weights: MlpWeights,
+        rows: usize,
+        residual: Option<&Buffer>,
+    ) -> (Buffer, Buffer) {
+        let MlpWeights { fc1, bias1, activation, fc2, bias2 } = weights;
+        let (fc1, fc2) = (fc1.get::<PackedB>(), fc2.get::<PackedB>());
+        let mlp = kernels::Mlp { fc1, bias1: bias1.map(host), activation, fc2, bias2: bias2.map(host) };
+        let mut z = scratch(rows * fc1.n());
+        let y = filled(rows * fc2.n(), |y| {
+            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut z), y);
+        });
+        (y, z)
+    }
+
+    fn mlp_backward(&self, dy: &Buffer, mut z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+        let (fc1, fc2) = (weights.fc1.get::<PackedB>(), weights.fc2.get::<PackedB>());
+        let mlp = kernels::MlpBackward { fc2, activation: weights.activation, fc1 };
+        let [mut dz, mut dbias1] = [z.len(), fc1.k()].map(scratch);
+        let dx = filled(rows * fc1.n(), |dx| {
+            let (z, dz, dbias1) = (host_mut(&mut z), host_mut(&mut dz), host_mut(&mut dbias1));
+            kernels::mlp_backward(host(dy), rows, &mlp, z, dz, dbias1, dx);
+        });
+        MlpGradients { dx, activated: z, dz, dbias1 }
     }
 
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
@@ -174,6 +212,34 @@ impl Device for Cpu {
         [dq, dk, dv]
     }
 
+    fn self_attention(
+        &self,
+        qkv: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> (Buffer, Buffer) {
+        let mut lse = scratch(shape.batch * shape.heads * shape.query_len);
+        let out = filled(qkv.len() / 3, |out| {
+            kernels::self_attention(host(qkv), key_mask, shape, out, Some(host_mut(&mut lse)));
+        });
+        (out, lse)
+    }
+
+    fn self_attention_backward(
+        &self,
+        qkv: &Buffer,
+        out: &Buffer,
+        lse: &Buffer,
+        dout: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> Buffer {
+        filled(qkv.len(), |dqkv| {
+            let (out, lse, dout) = (host(out), host(lse), host(dout));
+            kernels::self_attention_backward(host(qkv), out, lse, dout, key_mask, shape, dqkv);
+        })
+    }
+
     fn attention_weights(
         &self,
         q: &Buffer,
@@ -203,21 +269,23 @@ impl Device for Cpu {
         x: &Buffer,
         gamma: &Buffer,
         [mean, rstd]: [&Buffer; 2],
+        dx: Option<Buffer>,
     ) -> [Buffer; 3] {
         let (mut dgamma, mut dbeta) = (scratch(gamma.len()), scratch(gamma.len()));
-        let dx = filled(x.len(), |dx| {
-            kernels::layer_norm_backward(
-                host(dy),
-                host(x),
-                host(gamma),
-                host(mean),
-                host(rstd),
-                gamma.len(),
-                dx,
-                host_mut(&mut dgamma),
-                host_mut(&mut dbeta),
-            );
-        });
+        let onto = dx.is_some();
+        let mut dx = dx.unwrap_or_else(|| scratch(x.len()));
+        kernels::layer_norm_backward(
+            host(dy),
+            host(x),
+            host(gamma),
+            host(mean),
+            host(rstd),
+            gamma.len(),
+            onto,
+            host_mut(&mut dx),
+            host_mut(&mut dgamma),
+            host_mut(&mut dbeta),
+        );
         [dx, dgamma, dbeta]
     }
 

@@ -15,12 +15,13 @@ pub mod meter;
 pub mod ops;
 mod param;
 mod pool;
+pub mod profile;
 mod tape;
 mod tensor;
 
 pub use cpu::Cpu;
 pub use deferred::Deferred;
-pub use device::{Buffer, Device, Normed, Packed, Weight};
+pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed, Weight};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, no_grad};

@@ -1,4 +1,7 @@
 //! AVX2 and FMA: a register tile of 6 rows and 16 columns, 12 of the 16 registers.
+//!
+//! 12 chains of multiply-adds hide the latency of 4 cycles of two units; 2 loads and 6 broadcasts for 12 multiply-adds
+//! keep within two loads in each cycle.
 
 use std::arch::x86_64::*;
 
@@ -40,7 +43,15 @@ impl Kernel for Avx2 {
         unsafe { _mm256_add_ps(a, b) }
     }
 
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        _ahead: *const f32,
+        tile: &mut Tile,
+    ) {
         for column in (0..width).step_by(COLUMNS) {
             // SAFETY: the trait's contract, for 16 columns of the panel.
             unsafe {

@@ -1,6 +1,6 @@
 //! What an instruction set brings to a matrix product, and the choice of one at run time.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::{Isa, isa};
 
 /// Columns of a panel of the right operand, and of a [`Tile`].
@@ -50,9 +50,19 @@ pub(crate) trait Kernel {
 
     /// `tile[rows, width] = Σ_k a[k][rows] · b[k][width]` for `a [depth, rows]` and `b [depth, width]`.
     ///
+    /// What lies `ahead` will be read soon; the kernel may ask for about as many lines of it as it has rows for.
+    ///
     /// # Safety
     /// `rows <= ROWS`, `width` is [`PANEL`] or [`NARROW`], and both operands are readable.
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile);
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        ahead: *const f32,
+        tile: &mut Tile,
+    );
 
     /// Asks for the cache line of an element that is to be read.
     fn prefetch(_element: *const f32) {}
@@ -116,8 +126,13 @@ pub(crate) fn dispatch(task: impl Task) {
             Isa::Avx512 | Isa::Amx => return unsafe { avx512(task) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(task) },
-            Isa::Portable => {}
+            Isa::Portable | Isa::Neon => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa() == Isa::Neon {
+        // SAFETY: every aarch64 CPU has NEON.
+        return unsafe { task.run::<super::neon::Neon>() };
     }
     // SAFETY: the portable kernel needs nothing.
     unsafe { task.run::<super::portable::Portable>() }

@@ -1,10 +1,24 @@
 //! Matrix products with a fused epilogue.
+//!
+//! Why they are fast: `kernel::Kernel::tile` keeps a block of the product in registers over the whole depth, so that each
+//! number it loads serves 4 to 32 multiply-adds, and the multiply-add units are the limit (two vectors in each cycle).
+//! `pack` lays both operands out in the order in which the tile reads them: one address moves forward, no cache line is
+//! read in part, no page is left early. `product` cuts the work so that a panel of the right operand and the rows of a
+//! task stay in the second-level cache, and applies the epilogue to a tile while it is in the first-level one: bias,
+//! activation and residual cost no pass over memory. Weights are packed once, and read by products of any height.
+//!
+//! With few rows each packed number is used few times only, and the limit is the memory that the weights come from.
+//!
+//! Each element is a sum in the order of the depth whatever the tile and the task it is in, so that a row of a product
+//! has the same bits in every batch. Only long sums (`product_of_long_sums`) are cut by the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod own;
 mod pack;
 mod portable;

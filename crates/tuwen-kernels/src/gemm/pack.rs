@@ -49,6 +49,10 @@ pub(crate) trait PanelSource: Copy + Sync {
     /// Working memory for `depth` rows of a panel, where that needs any.
     fn scratch(depth: usize) -> Option<Scratch>;
 
+    /// Where what is multiplied after panel `index - 1` will be read from: rows `depth` of panel `index`, or where there is
+    /// no such panel, of the first.
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32;
+
     /// The rows `depth` of panel `index`.
     fn panel<'s>(&'s self, index: usize, depth: Range<usize>, scratch: &'s mut Option<Scratch>) -> &'s [f32];
 }
@@ -64,6 +68,14 @@ impl PanelSource for Panels<'_> {
 
     fn scratch(_depth: usize) -> Option<Scratch> {
         None
+    }
+
+    #[inline(always)]
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        // After the last panel comes the next piece of the depth.
+        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        let start = index * PANEL * self.depth + from * Self::width(self.columns, index);
+        self.data.as_ptr().wrapping_add(start)
     }
 
     #[inline(always)]

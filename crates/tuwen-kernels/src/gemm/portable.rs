@@ -1,4 +1,6 @@
 //! The baseline of any target: plain loops that LLVM vectorises, a register tile of 4 rows and 8 columns.
+//!
+//! The limit is the vector: 4 numbers, and outside aarch64 a multiplication and an addition are two instructions.
 
 use super::kernel::{Kernel, Tile, with_const_rows};
 
@@ -33,7 +35,15 @@ impl Kernel for Portable {
         std::array::from_fn(|lane| a[lane] + b[lane])
     }
 
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        _ahead: *const f32,
+        tile: &mut Tile,
+    ) {
         // SAFETY: `a` is [depth, rows] and `b` is [depth, width].
         let (a, b) = unsafe {
             (std::slice::from_raw_parts(a, depth * rows), std::slice::from_raw_parts(b, depth * width))

@@ -7,7 +7,9 @@ use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
 use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
 use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
+use crate::threads::{
+    CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for, parallel_for_work, threads,
+};
 
 /// Length of the sums that are computed in one go: a panel of this depth (96 KiB) and the rows of a task fit into the
 /// second-level cache together.
@@ -63,13 +65,15 @@ pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
             let panel = b.panel(index, depth.clone(), &mut unpacked);
             let (width, first) = (Panels::width(b.columns(), index), index * PANEL);
             let columns = first..b.columns().min(first + PANEL);
+            let ahead = b.ahead(index + 1, &panels, depth.clone());
             for block in 0..blocks.count {
                 let rows = blocks.get(block);
                 let a = &packed[blocks.offset(block, depth.len())..];
+                let ahead = ahead.wrapping_add(block * panel.len() / blocks.count);
                 stage.fetch::<K>(rows.clone(), columns.clone(), c);
                 // SAFETY: the packed block has depth times rows elements, the panel depth times width.
                 unsafe {
-                    K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);
+                    K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), ahead, &mut tile);
                     stage.store::<K>(&tile.0, rows, columns.clone(), c);
                 }
             }
@@ -216,15 +220,21 @@ pub(crate) fn product(a: &impl Left, rows: usize, b: impl PanelSource, c: &mut [
     if rows == 0 || panels == 0 {
         return;
     }
-    let wanted = 2 * threads();
+    if rows * b.depth() * b.columns() < WORTH_SHARING {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
+        return dispatch(Multiply { a, rows: 0..rows, b, panels: 0..panels, c, epilogue });
+    }
     let blocks = rows.div_ceil(MAX_ROWS);
     // Short sums leave room for more rows in the cache, but every thread should get some.
     let blocks_per_task =
-        (LEFT_BUDGET / (MAX_ROWS * b.depth().clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
-    // A multiple of the threads, so that none waits for the last band of another.
-    let bands = blocks.div_ceil(blocks_per_task).next_multiple_of(threads()).min(blocks);
-    // Each group of columns packs the rows again, so there is more than one only where rows are few.
-    let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
+        (LEFT_BUDGET / (MAX_ROWS * b.depth().clamp(1, DEPTH))).min(blocks.div_ceil(8 * threads())).max(8);
+    let bands = blocks.div_ceil(blocks_per_task);
+    // Few rows are cut along the columns, because a weight is more to read than they are to pack again. Else bands are a
+    // multiple of the threads, so that none waits for the last band of another.
+    let (bands, groups) = match bands {
+        1 => (1, threads().min(panels)),
+        _ => (bands.next_multiple_of(threads()).min(blocks), 1),
+    };
     let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
     parallel_for(bands * groups, |task| {
         let (band, group) = (task % bands, task / bands);
@@ -281,15 +291,16 @@ pub(crate) fn product_of_long_sums(
     if parts <= 1 {
         let c = Target { start: SendPtr(c.as_mut_ptr()), stride: columns };
         let groups = tasks.min(panels);
-        return parallel_for(groups, |group| {
+        return parallel_for_work(groups, rows * depth * columns, WORTH_SHARING, |group| {
             let panels = panels * group / groups..panels * (group + 1) / groups;
             dispatch(Stream { a, rows, b, depth: 0..depth, columns, panels, c, epilogue });
         });
     }
     let len = rows * columns;
     let mut partials = Scratch::take(parts * len);
-    parallel_chunks_mut(&mut partials, len.max(1), |part, partial| {
-        let c = Target { start: SendPtr(partial.as_mut_ptr()), stride: columns };
+    let start = SendPtr(partials.as_mut_ptr());
+    parallel_for_work(parts, rows * depth * columns, WORTH_SHARING, |part| {
+        let c = Target { start: SendPtr(start.get().wrapping_add(part * len)), stride: columns };
         let depth = depth * part / parts..depth * (part + 1) / parts;
         let epilogue = &Epilogue::default();
         dispatch(Stream { a, rows, b, depth, columns, panels: 0..panels, c, epilogue });
@@ -349,7 +360,15 @@ impl<L: Left, R: Right> Task for Stream<'_, L, R> {
                     for block in 0..blocks.count {
                         let rows = blocks.get(block);
                         let a = &left[blocks.offset(block, len)..];
-                        K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), &mut tile);
+                        K::tile(
+                            rows.len(),
+                            width,
+                            len,
+                            a.as_ptr(),
+                            panel.as_ptr(),
+                            panel.as_ptr(),
+                            &mut tile,
+                        );
                         stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
                     }
                 }

@@ -19,14 +19,18 @@ impl AttentionMask<'_> {
     pub const CAUSAL: Self = Self { causal: true, keys: None };
 }
 
-fn shape(q: &Tensor, k: &Tensor, heads: usize, mask: &AttentionMask, precision: Precision) -> AttentionShape {
-    let [batch, query_len, width] = q.dims();
-    let [key_batch, key_len, key_width] = k.dims();
+/// The attention of queries to keys of these shapes.
+pub(super) fn shape(
+    q: &[usize; 3],
+    k: &[usize; 3],
+    heads: usize,
+    mask: &AttentionMask,
+    precision: Precision,
+) -> AttentionShape {
+    let ([batch, query_len, width], [key_batch, key_len, key_width]) = (*q, *k);
     assert!(
         batch == key_batch && width == key_width && width % heads == 0,
-        "attention of queries {:?} to keys {:?} with {heads} heads",
-        q.shape(),
-        k.shape()
+        "attention of queries {q:?} to keys {k:?} with {heads} heads"
     );
     assert!(mask.keys.is_none_or(|m| m.len() == batch * key_len), "a key mask holds batch * keys values");
     let head_dim = width / heads;
@@ -47,7 +51,7 @@ pub fn attention(
     precision: Precision,
 ) -> Tensor {
     assert_eq!(k.shape(), v.shape(), "keys and values are shaped alike");
-    let shape = shape(q, k, heads, &mask, precision.of_activations());
+    let shape = shape(&q.dims(), &k.dims(), heads, &mask, precision.of_activations());
     let device = q.device();
     let (out, lse) = device.attention(q.buffer(), k.buffer(), v.buffer(), mask.keys, &shape);
     let out = Tensor::from_buffer(device, out, q.shape());
@@ -74,7 +78,7 @@ pub fn attention(
 
 /// The attention probabilities `[batch, heads, queries, keys]`; not recorded.
 pub fn attention_weights(q: &Tensor, k: &Tensor, heads: usize, mask: AttentionMask) -> Tensor {
-    let shape = shape(q, k, heads, &mask, Precision::F32);
+    let shape = shape(&q.dims(), &k.dims(), heads, &mask, Precision::F32);
     let weights = q.device().attention_weights(q.buffer(), k.buffer(), mask.keys, &shape);
     Tensor::from_buffer(q.device(), weights, &[shape.batch, heads, shape.query_len, shape.key_len])
 }

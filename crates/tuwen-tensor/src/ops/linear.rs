@@ -3,8 +3,30 @@
 use tuwen_kernels::Activation;
 
 use crate::Tensor;
-use crate::device::Epilogue;
+use crate::device::{Epilogue, Packed};
 use crate::tape::{needs_tape, record};
+
+/// The parameters of a linear layer.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// `[out, in]`; its precision is that of the layer.
+    pub weight: &'a Tensor,
+    /// `[out]`.
+    pub bias: Option<&'a Tensor>,
+}
+
+impl<'a> Layer<'a> {
+    /// Numbers that it gives and takes.
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.weight.shape()[0], self.weight.shape()[1..].iter().product()]
+    }
+
+    /// The weight as it is multiplied.
+    pub(super) fn packed(&self) -> &'a Packed {
+        let ([out, inner], weight) = (self.size(), self.weight);
+        weight.packed(|values| weight.device().pack_linear(values, out, inner, weight.precision()))
+    }
+}
 
 /// `activation(x · weightᵀ + bias) + residual`.
 ///
@@ -18,8 +40,8 @@ pub fn linear(
     activation: Activation,
     residual: Option<&Tensor>,
 ) -> Tensor {
-    let out = weight.shape()[0];
-    let inner: usize = weight.shape()[1..].iter().product();
+    let layer = Layer { weight, bias };
+    let [out, inner] = layer.size();
     assert_eq!(x.last_dim(), inner, "linear of {:?} with a weight {:?}", x.shape(), weight.shape());
     let device = x.device();
     let rows = x.elements() / inner.max(1);
@@ -27,7 +49,6 @@ pub fn linear(
     *shape.last_mut().expect("x has a last axis") = out;
     assert!(residual.is_none_or(|r| r.shape() == shape), "the residual is shaped as the result");
 
-    let packed = weight.packed(|values| device.pack_linear(values, out, inner, weight.precision()));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(residual);
@@ -40,7 +61,8 @@ pub fn linear(
         residual: residual.filter(|_| fuse).map(Tensor::buffer),
         residual_first: false,
     };
-    let product = Tensor::from_buffer(device, device.linear(x.buffer(), packed, rows, epilogue), &shape);
+    let product =
+        Tensor::from_buffer(device, device.linear(x.buffer(), layer.packed(), rows, epilogue), &shape);
     if !recording {
         return product;
     }

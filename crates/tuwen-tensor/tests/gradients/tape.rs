@@ -229,3 +229,20 @@ fn a_parameter_changes() {
     assert!(!param.value().requires_grad());
     assert_eq!(linear(&x, &param.value()).item(), 1.5);
 }
+
+/// What a norm adds to the gradient of its input comes on top of what other operations gave.
+#[test]
+fn an_operation_adds_to_the_gradient_so_far() {
+    let ones = |len: usize| Tensor::full(1.0, &[len]);
+    let (gamma, beta) = (ones(4), ones(4));
+    let norm = |x: &Tensor| ops::layer_norm(x, &gamma, &beta, 1e-5);
+    let x = Tensor::new(&[0.5, -1.0, 2.0, 0.25, 3.0, 1.0, -0.5, 0.125], &[2, 4]).leaf();
+    let seed = Tensor::new(&[1.0, 2.0, -1.0, 0.5, 0.25, -2.0, 1.5, 3.0], &[2, 4]);
+    let gradient = |y: Tensor| y.backward_from(seed.clone()).take(&x).expect("a gradient").to_vec();
+    let normed = gradient(norm(&x));
+    let residual = gradient(ops::add(&x, &norm(&x)));
+    let twice = gradient(ops::add(&norm(&x), &norm(&x)));
+    for (i, seed) in seed.to_vec().into_iter().enumerate() {
+        assert_eq!((residual[i], twice[i]), (seed + normed[i], normed[i] + normed[i]));
+    }
+}

@@ -187,6 +187,7 @@ fn to_int8(rows: &[f32], width: usize, units: &mut [u32], scales: &mut [f32]) {
             for (((unit, x), factor), sum) in units.iter_mut().zip(row).zip(&factors).zip(&mut *sums) {
                 let stored = (x * factor).round_ties_even();
                 *sum += stored; // exact: sums of 8-bit numbers stay below 2^24
+                #[allow(clippy::manual_clamp)] // `clamp` of a NaN is a NaN
                 // SAFETY: `max` and `min` leave a number between the two, of a NaN as well.
                 let stored = unsafe { stored.max(-127.0).min(127.0).to_int_unchecked::<i32>() };
                 *unit |= (stored as u32 & 0xff) << (8 * byte);
@@ -202,6 +203,13 @@ impl PanelSource for ReducedPanels<'_> {
 
     fn columns(&self) -> usize {
         self.columns
+    }
+
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        let width = Panels::width(self.columns, index);
+        let start = index * PANEL * self.reduction.units(self.depth) + from / self.reduction.unit() * width;
+        self.units.as_ptr().wrapping_add(start).cast()
     }
 
     fn scratch(depth: usize) -> Option<Scratch> {

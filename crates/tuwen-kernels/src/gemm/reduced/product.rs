@@ -1,5 +1,6 @@
 //! How a product in units is cut into pieces, and how its sums become numbers again.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::super::Epilogue;
@@ -9,7 +10,7 @@ use super::super::product::{Stage, Target};
 use super::convert;
 use super::pack::{ReducedPanels, Reduction};
 use crate::aligned::Scratch;
-use crate::threads::{SendPtr, parallel_for, threads};
+use crate::threads::{SendPtr, WORTH_SHARING, parallel_for, threads};
 
 /// Most rows of a block of any instruction.
 pub(super) const MAX_ROWS: usize = 32;
@@ -105,6 +106,11 @@ pub(super) fn product<D: Dot>(
     if rows == 0 || panels == 0 {
         return;
     }
+    if rows * b.depth * b.columns < WORTH_SHARING {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+        let dot = PhantomData;
+        return dispatch(Multiply::<D, _> { a, rows: 0..rows, b, panels: 0..panels, c, epilogue, dot });
+    }
     let row_bytes = 4 * D::REDUCTION.units(b.depth).max(1);
     let blocks = rows.div_ceil(D::ROWS);
     let blocks_per_task = (LEFT_BUDGET / (row_bytes * D::ROWS)).max(2);
@@ -117,7 +123,7 @@ pub(super) fn product<D: Dot>(
         let (band, group) = (task % bands, task / bands);
         let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
         let (rows, panels) = (part(rows, band, bands), part(panels, group, groups));
-        dispatch(Multiply::<D, _> { a, rows, b, panels, c, epilogue, dot: std::marker::PhantomData });
+        dispatch(Multiply::<D, _> { a, rows, b, panels, c, epilogue, dot: PhantomData });
     });
 }
 
@@ -128,7 +134,7 @@ struct Multiply<'a, D, L> {
     panels: Range<usize>,
     c: Target,
     epilogue: &'a Epilogue<'a>,
-    dot: std::marker::PhantomData<D>,
+    dot: PhantomData<D>,
 }
 
 impl<D: Dot, L: Left> Task for Multiply<'_, D, L> {
