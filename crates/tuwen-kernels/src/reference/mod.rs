@@ -2,9 +2,11 @@
 //! what their gradients are differentiated from. Slow on purpose; shapes are as for the kernel of the same name.
 
 mod matrix;
+mod resample;
 mod rows;
 
 pub use matrix::{attention, attention_weights, avg_pool2d, conv2d, gemm};
+pub use resample::{resample_across, resample_along};
 pub use rows::{
     activate, batch_norm_train, binary_cross_entropy, cross_entropy, l2_normalize, layer_norm, mean_axis,
     permute, softmax,
