@@ -48,6 +48,7 @@ mod pool;
 mod precision;
 mod reduce;
 pub mod reference;
+mod resample;
 mod softmax;
 mod threads;
 
@@ -73,5 +74,6 @@ pub use optimizer::{AdamW, adamw};
 pub use pool::{avg_pool2d, avg_pool2d_backward};
 pub use precision::{Precision, UnknownPrecision};
 pub use reduce::{column_sums, dot, mean_axis, sum, sum_squares};
+pub use resample::{Taps, resample_across, resample_along};
 pub use softmax::softmax;
 pub use threads::{parallel_chunks_mut, parallel_for, set_threads, threads};

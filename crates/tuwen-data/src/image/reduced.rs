@@ -2,7 +2,7 @@
 
 /// A picture is reduced only where it stays so many times as large as it is resized to: the stretched kernel of resizing
 /// then blurs away what reduction does to the finest detail. Measured in docs/LOG.md.
-const MARGIN: usize = 3;
+const MARGIN: usize = 4;
 
 /// By how much a picture was made smaller, and from what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ mod tests {
     fn the_margin_is_kept_on_both_sides() {
         let by = |full| Reduced::by_for(full, (224, 300));
         assert_eq!(
-            [(672, 900), (1343, 1800), (1344, 1800), (2688, 3599), (5376, 7200)].map(by),
+            [(896, 1200), (1791, 2400), (1792, 2400), (3584, 4799), (7168, 9600)].map(by),
             [1, 1, 2, 2, 8]
         );
         assert_eq!(Reduced::by_for((9000, 9000), (usize::MAX, 1)), 1);

@@ -1,11 +1,11 @@
 //! Resizing as Pillow does it, to the bit: two passes in fixed point with bytes in between.
 //!
-//! Reference: Pillow `src/libImaging/Resample.c` and `Geometry.c`. A pass works on several lines at once, so that its
-//! inner loop runs over neighbouring bytes and becomes vector instructions.
+//! Reference: Pillow `src/libImaging/Resample.c` and `Geometry.c`.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use tuwen_kernels::{Taps, resample_across, resample_along};
 
 use super::{Area, RgbImage};
 
@@ -21,18 +21,6 @@ pub enum Interpolation {
     #[default]
     Bicubic,
 }
-
-/// Fractional bits of a weight.
-const PRECISION: u32 = 22;
-
-/// Fractional bits that the lower part of a weight holds; see [`Taps`].
-const LOW_BITS: u32 = 11;
-
-/// Lines that are resized along at once.
-const LINES: usize = 16;
-
-/// Bytes of a line that are resized across at once.
-const COLUMNS: usize = 32;
 
 /// Resizes an image.
 ///
@@ -81,22 +69,33 @@ pub(super) fn resample<const CHANNELS: usize>(
     }
     let (across, down) = (area.left..area.left + area.width, area.top..area.top + area.height);
     let extent = source.extent.unwrap_or((from.0 as f64, from.1 as f64));
-    let taps = |line, to, wanted| Taps::new(line, to, wanted, interpolation);
+    let taps = |line, to, wanted: Range<usize>| {
+        Taps::new(wanted.map(|place| weights(line, to, place, interpolation)))
+    };
     let columns = (from.0 != to.0).then(|| taps((from.0, extent.0), to.0, across.clone()));
     let rows = (from.1 != to.1).then(|| taps((from.1, extent.1), to.1, down.clone()));
     let along = |data: &[u8]| match &columns {
-        Some(columns) => resize_along::<CHANNELS>(data, from.0, columns),
+        Some(columns) => {
+            let mut output = vec![0; data.len() / from.0 * columns.len()];
+            resample_along(data, CHANNELS, from.0, columns, &mut output);
+            output
+        }
         None => crop_lines(data, from.0 * CHANNELS, across.start * CHANNELS..across.end * CHANNELS),
     };
     let Some(rows) = rows else {
         return along(&data[down.start * from.0 * CHANNELS..down.end * from.0 * CHANNELS]);
     };
+    let across_lines = |data: &[u8], stride: usize, start: usize| {
+        let mut output = vec![0; rows.len() * stride];
+        resample_across(data, stride, &rows, start, &mut output);
+        output
+    };
     if rows_first(from, to) {
-        return along(&resize_across(data, from.0 * CHANNELS, &rows, 0));
+        return along(&across_lines(data, from.0 * CHANNELS, 0));
     }
     let lines = rows.source();
     let narrow = along(&data[lines.start * from.0 * CHANNELS..lines.end * from.0 * CHANNELS]);
-    resize_across(&narrow, area.width * CHANNELS, &rows, lines.start)
+    across_lines(&narrow, area.width * CHANNELS, lines.start)
 }
 
 /// Whether the height is changed before the width: the two orders round differently. Pillow does so since version 13
@@ -186,44 +185,6 @@ fn weigh_words<'a>(weights: &[f64], values: impl Iterator<Item = &'a u16>) -> u1
     (high << 8 | low) as u16
 }
 
-/// What an output place takes from a line: a run of places and their weights.
-///
-/// A weight of 23 bits is split into `high * 2^11 + low`, since the product of a byte and 16 bits is one instruction on
-/// every processor and that with 32 bits is not.
-struct Taps {
-    /// First place of the source and where its weights begin; one more entry ends the list.
-    firsts: Vec<(usize, usize)>,
-    weights: Vec<[i16; 2]>,
-}
-
-impl Taps {
-    fn new(from: (usize, f64), to: usize, wanted: Range<usize>, interpolation: Interpolation) -> Self {
-        let mut taps = Self { firsts: Vec::with_capacity(wanted.len() + 1), weights: Vec::new() };
-        for place in wanted {
-            let (first, weights) = weights(from, to, place, interpolation);
-            taps.firsts.push((first, taps.weights.len()));
-            taps.weights.extend(weights.into_iter().map(|weight| {
-                let fixed = (weight * f64::from(1 << PRECISION) + 0.5f64.copysign(weight)) as i32;
-                [(fixed >> LOW_BITS) as i16, (fixed & ((1 << LOW_BITS) - 1)) as i16]
-            }));
-        }
-        taps.firsts.push((from.0, taps.weights.len()));
-        taps
-    }
-
-    /// Each output place: its first source place and the weights from there on.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[[i16; 2]])> {
-        self.firsts.windows(2).map(|pair| (pair[0].0, &self.weights[pair[0].1..pair[1].1]))
-    }
-
-    /// All source places that are needed.
-    fn source(&self) -> Range<usize> {
-        let start = self.iter().map(|(first, _)| first).min().unwrap_or(0);
-        let end = self.iter().map(|(first, weights)| first + weights.len()).max().unwrap_or(0);
-        start..end.max(start)
-    }
-}
-
 /// The first source place and the weights for one output place, normalised to the sum 1. The source has so many places,
 /// and what the result shows of it is so long.
 fn weights(
@@ -258,65 +219,6 @@ fn kernel(distance: f64, interpolation: Interpolation) -> f64 {
         (Interpolation::Bilinear, x) if x < 1.0 => 1.0 - x,
         _ => 0.0,
     }
-}
-
-/// `N` weighted sums at once: of the bytes that `source` has for each tap.
-#[inline(always)]
-fn weigh<'a, const N: usize>(weights: &[[i16; 2]], source: impl Iterator<Item = &'a [u8; N]>) -> [u8; N] {
-    let (mut high, mut low) = ([0i32; N], [0i32; N]);
-    for (&[weight_high, weight_low], bytes) in weights.iter().zip(source) {
-        for lane in 0..N {
-            let byte = i32::from(bytes[lane]);
-            high[lane] = high[lane].wrapping_add(byte * i32::from(weight_high));
-            low[lane] = low[lane].wrapping_add(byte * i32::from(weight_low));
-        }
-    }
-    // The total fits 32 bits; where a part does not, the excess cancels.
-    std::array::from_fn(|lane| {
-        let sum = (high[lane] << LOW_BITS).wrapping_add(low[lane]).wrapping_add(1 << (PRECISION - 1));
-        (sum >> PRECISION).clamp(0, 255) as u8
-    })
-}
-
-/// Resizes along the lines.
-fn resize_along<const CHANNELS: usize>(data: &[u8], width: usize, columns: &Taps) -> Vec<u8> {
-    let (stride, new_stride) = (width * CHANNELS, (columns.firsts.len() - 1) * CHANNELS);
-    let mut output = vec![0; data.len() / stride * new_stride];
-    // Each entry holds the same byte of several lines.
-    let mut turned = vec![[0; LINES]; stride];
-    for (lines, new_lines) in data.chunks(stride * LINES).zip(output.chunks_mut(new_stride * LINES)) {
-        for (number, line) in lines.chunks_exact(stride).enumerate() {
-            turned.iter_mut().zip(line).for_each(|(entry, &byte)| entry[number] = byte);
-        }
-        for (place, (first, weights)) in columns.iter().enumerate() {
-            for channel in 0..CHANNELS {
-                let source = turned[first * CHANNELS + channel..].iter().step_by(CHANNELS);
-                let bytes = weigh(weights, source);
-                let column = new_lines.iter_mut().skip(place * CHANNELS + channel).step_by(new_stride);
-                column.zip(bytes).for_each(|(output, byte)| *output = byte);
-            }
-        }
-    }
-    output
-}
-
-/// Resizes across the lines; `data` begins with line `start`.
-fn resize_across(data: &[u8], stride: usize, rows: &Taps, start: usize) -> Vec<u8> {
-    let mut output = Vec::with_capacity((rows.firsts.len() - 1) * stride);
-    for (first, weights) in rows.iter() {
-        let lines = &data[(first - start) * stride..(first - start + weights.len()) * stride];
-        let whole = stride / COLUMNS * COLUMNS;
-        for column in (0..whole).step_by(COLUMNS) {
-            let source =
-                lines.chunks_exact(stride).filter_map(|line| line[column..].first_chunk::<COLUMNS>());
-            output.extend(weigh(weights, source));
-        }
-        for column in whole..stride {
-            let source = lines.chunks_exact(stride).filter_map(|line| line[column..].first_chunk::<1>());
-            output.extend(weigh(weights, source));
-        }
-    }
-    output
 }
 
 /// A part of each line.
