@@ -1,19 +1,25 @@
-//! Images through a model: found, read and prepared on other threads, computed in batches, handed on in order.
+//! Images through a model: found and read on another thread, prepared on all, computed in batches, handed on in order.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
 use tuwen::{Embedder, Embeddings, Picture, Pixels};
+use tuwen_data::image::read;
 
-use crate::ahead::ahead;
+use crate::ahead::{Hand, Limit, ahead};
 use crate::console::Console;
 use crate::failure::{Failure, one_line};
 use crate::images::{Content, ImageInputs, Images, Input};
 
-/// Images that wait before, and prepared ones behind, each thread that prepares.
-const DEPTH: usize = 4;
+/// Images that are prepared together, for each thread: enough that the threads end at about the same time.
+const IMAGES: usize = 16;
+/// Bytes of files that are read ahead, for each thread.
+const BYTES: usize = 32 << 20;
+/// Larger files are read when they are decoded.
+const MAX_READ_AHEAD: u64 = 16 << 20;
 
 /// An input that was dealt with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,17 +95,19 @@ pub fn embed_unseen(
             scope.spawn(move || inputs.count(&stop.0).map(set_total));
         }
         let passed = progress.passed();
-        let find = move |hand: &mut crate::ahead::Hand<'_, Input>| {
+        let find = move |hand: &mut Hand<'_, Input>| {
             let _ = images.visit(&mut |name, read| {
                 if seen(&name)? {
                     passed();
                     return ControlFlow::Continue(());
                 }
-                hand(Input { name, content: read() })
+                hand(Input { name, content: read().and_then(read_ahead) })
             });
         };
-        let prepare = |input: Input| prepare(input, embedder);
-        let mut prepared = ahead(scope, tuwen_kernels::threads(), DEPTH, find, prepare);
+        let prepare = |input: Input| prepare(input, embedder, inputs.exact_decode);
+        let threads = tuwen_kernels::threads();
+        let limit = Limit { items: IMAGES * threads, weight: BYTES * threads };
+        let mut prepared = ahead(scope, limit, find, weight, prepare);
         while let Some(batch) = next_batch(&mut prepared, embedder, console) {
             failed += batch.records.iter().filter(|record| record.error.is_some()).count();
             let done = batch.records.len() as u64;
@@ -115,12 +123,33 @@ pub fn embed_unseen(
 /// An image that is prepared, or the reason why it is not.
 type Prepared = (String, anyhow::Result<Pixels>);
 
-fn prepare(input: Input, embedder: Embedder<'_>) -> Prepared {
-    let open = |content| match content {
-        Content::File(path) => Picture::open(&path),
-        Content::Bytes(bytes) => Picture::decode(&bytes),
+/// The bytes of a file, unless it is large.
+fn read_ahead(content: Content) -> anyhow::Result<Content> {
+    match content {
+        Content::File(path) if fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_READ_AHEAD) => {
+            Ok(Content::Bytes(read(&path)?))
+        }
+        content => Ok(content),
+    }
+}
+
+/// Bytes that an input holds in memory.
+fn weight(input: &Input) -> usize {
+    match &input.content {
+        Ok(Content::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    }
+}
+
+fn prepare(input: Input, embedder: Embedder<'_>, exact: bool) -> Prepared {
+    let decode = |content| -> anyhow::Result<Picture> {
+        let bytes = match content {
+            Content::File(path) => read(&path)?,
+            Content::Bytes(bytes) => bytes,
+        };
+        Ok(if exact { Picture::decode(&bytes) } else { embedder.decode(&bytes) }?)
     };
-    let picture = input.content.and_then(|content| Ok(open(content)?));
+    let picture = input.content.and_then(decode);
     (input.name, picture.map(|picture| embedder.prepare(&picture)))
 }
 

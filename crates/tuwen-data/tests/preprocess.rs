@@ -192,3 +192,33 @@ fn only_a_part_can_be_computed() {
         }
     }
 }
+
+/// Grey levels that reduced decoding may be off, in the mean of a picture.
+const REDUCED_TOLERANCE: f64 = 1.0;
+
+#[test]
+fn reduced_decoding_is_hidden_by_resizing() {
+    let photos = Path::new(SHARED).join("data/photos");
+    let Ok(entries) = fs::read_dir(&photos) else {
+        eprintln!("skipped: no {}", photos.display());
+        return;
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    for path in paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "jpg")) {
+        let bytes = fs::read(&path).unwrap();
+        let exact = Picture::decode(&bytes).unwrap();
+        for side in [32, 40, 56, 97] {
+            let transform = Transform::openai(side);
+            let reduced = Picture::decode_for(&bytes, &transform).unwrap();
+            assert_eq!(reduced.full_size(), (exact.width(), exact.height()));
+            let shorter = |picture: &Picture| picture.width().min(picture.height());
+            assert!(shorter(&reduced) >= shorter(&exact).min(3 * side));
+            let (got, expected) = (transform.apply(&reduced).data, transform.apply(&exact).data);
+            let sum: u64 = got.iter().zip(&expected).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            let mean = sum as f64 / expected.len() as f64;
+            assert!(mean < REDUCED_TOLERANCE, "{}, {side} pixels: off by {mean}", path.display());
+            // Small pictures are decoded as they are.
+            assert!(reduced.width() < exact.width() || got == expected);
+        }
+    }
+}

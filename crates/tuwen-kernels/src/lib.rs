@@ -15,11 +15,14 @@
 //! 4. `threads` is the pool. Tasks are cut by sizes; work that is smaller than a hand-over stays on the caller.
 //! 5. `gemm` is the heart, and where instruction sets differ: `pack` lays operands out, a `Kernel` for each set
 //!    multiplies a tile in registers, `product` cuts the work for caches and threads and ends with the [`Epilogue`].
-//! 6. `conv` and `attention` are products too, with operands packed from where they lie.
+//!    `gemm::reduced` does the same in bf16 and int8.
+//! 6. `conv`, `attention` and `mlp` are products too, with operands packed from where they lie.
+//! 7. [`limits`] measures what the machine could do at best, which is what a kernel is compared with.
 //!
 //! The first lines of each file say why its kernel is fast and what limits it: the multiply-add units, the exponential, or
 //! memory. A new kernel is a definition in `reference`, a file here, and its line in `tests`.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // products of units are for x86-64 so far
 #![allow(clippy::too_many_arguments)] // shapes travel as plain numbers
 
 #[macro_use]

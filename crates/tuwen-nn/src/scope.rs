@@ -17,6 +17,8 @@ use crate::{Init, LoraConfig};
 pub struct Scope {
     root: Arc<Root>,
     path: String,
+    /// Whether weights are multiplied in single precision whatever the root says.
+    exact: bool,
 }
 
 struct Root {
@@ -141,7 +143,7 @@ impl Scope {
             trainable,
             found: Mutex::default(),
         };
-        Self { root: Arc::new(root), path: String::new() }
+        Self { root: Arc::new(root), path: String::new(), exact: false }
     }
 
     /// Gives linear layers adapters, drawn from a seed. Nothing else learns but what the settings name.
@@ -171,7 +173,14 @@ impl Scope {
 
     /// The scope of a part.
     pub fn enter(&self, part: impl fmt::Display) -> Self {
-        Self { root: self.root.clone(), path: self.name(&part) }
+        Self { root: self.root.clone(), path: self.name(&part), exact: self.exact }
+    }
+
+    /// The same scope for a layer that takes little of the time and from which much of the error of reduced precision
+    /// would come: its weights are multiplied in single precision.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        Self { exact: true, ..self.clone() }
     }
 
     /// A learnable parameter of this scope.
@@ -182,7 +191,7 @@ impl Scope {
     /// A learnable matrix or kernel that inputs are multiplied with.
     pub fn weight(&self, name: &str, shape: &[usize], init: Init) -> Param {
         let weight = self.param(name, shape, init);
-        if let Some(&precision) = self.root.precision.get() {
+        if let Some(&precision) = self.root.precision.get().filter(|_| !self.exact) {
             weight.set_precision(precision);
         }
         weight
@@ -312,6 +321,14 @@ mod tests {
     fn edits_are_counted() {
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn weights_have_the_precision_of_the_root_but_for_exact_layers() {
+        let scope = Scope::init(1).with_precision(Precision::Bf16);
+        let precision = |scope: &Scope| scope.weight("weight", &[2, 2], Init::ZEROS).value().precision();
+        assert_eq!(precision(&scope.enter("a")), Precision::Bf16);
+        assert_eq!(precision(&scope.exact().enter("b")), Precision::F32);
     }
 
     #[test]

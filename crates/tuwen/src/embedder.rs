@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tuwen_data::image::Picture;
+use tuwen_data::image::{ImageError, Picture, RgbImage};
 use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
 use tuwen_models::clip::{ImageFeatures, TokenIds};
@@ -25,9 +25,9 @@ pub struct Embedder<'m> {
     pub(crate) features: ImageFeatures,
 }
 
-/// An image as the network takes it.
+/// An image of the size that the network takes.
 #[derive(Clone, Debug)]
-pub struct Pixels(Vec<f32>);
+pub struct Pixels(RgbImage);
 
 /// Vectors of texts.
 #[derive(Clone, Debug)]
@@ -54,28 +54,35 @@ impl Embedder<'_> {
         IMAGE_BATCH
     }
 
-    /// Prepares an image; worth doing on other threads than those that compute.
+    /// Decodes an image file for [`Embedder::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
+    ///
+    /// # Errors
+    /// See [`Picture::decode`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
+        Picture::decode_for(bytes, &self.model.processor.transform)
+    }
+
+    /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        let transform = &self.model.processor.transform;
-        Pixels(transform.pixel_values(&transform.apply(image)))
+        Pixels(self.model.processor.transform.apply(image))
     }
 
     /// Vectors of images.
     pub fn images(&self, images: &[Picture]) -> Embeddings {
-        let batches = images.chunks(IMAGE_BATCH).map(|batch| {
-            let mut values = vec![0.0; batch.len() * self.pixel_count()];
-            parallel_chunks_mut(&mut values, self.pixel_count(), |i, out| {
-                out.copy_from_slice(&self.prepare(&batch[i]).0);
-            });
-            values
-        });
-        self.embed_batches(batches)
+        let batches = images.chunks(IMAGE_BATCH);
+        self.embed_batches(
+            batches.map(|batch| {
+                self.pixel_values(batch.len(), |i, normalize| normalize(&self.prepare(&batch[i])))
+            }),
+        )
     }
 
     /// Vectors of prepared images.
     pub fn pixels(&self, images: &[Pixels]) -> Embeddings {
-        let flat = |batch: &[Pixels]| batch.iter().flat_map(|pixels| pixels.0.iter().copied()).collect();
-        self.embed_batches(images.chunks(IMAGE_BATCH).map(flat))
+        let batches = images.chunks(IMAGE_BATCH);
+        self.embed_batches(
+            batches.map(|batch| self.pixel_values(batch.len(), |i, normalize| normalize(&batch[i]))),
+        )
     }
 
     /// Vectors of texts; what occurs several times is computed once.
@@ -102,6 +109,16 @@ impl Embedder<'_> {
     fn pixel_count(&self) -> usize {
         let size = self.model.config().vision.image_size();
         3 * size * size
+    }
+
+    /// The numbers of `count` images; `image` hands that of an index on.
+    fn pixel_values(&self, count: usize, image: impl Fn(usize, &mut dyn FnMut(&Pixels)) + Sync) -> Vec<f32> {
+        let normalizer = self.model.processor.transform.normalizer();
+        let mut values = vec![0.0; count * self.pixel_count()];
+        parallel_chunks_mut(&mut values, self.pixel_count(), |i, out| {
+            image(i, &mut |pixels| normalizer.apply(&pixels.0, out));
+        });
+        values
     }
 
     fn embed_batches(&self, batches: impl Iterator<Item = Vec<f32>>) -> Embeddings {

@@ -39,6 +39,9 @@ pub struct ImageInputs {
     /// The entries of lists end with NUL instead of a line break, as `find -print0` writes them
     #[arg(short = '0', long)]
     pub null: bool,
+    /// Decode large JPEG files at their full size, to the bit as Pillow does, not smaller where resizing hides it
+    #[arg(long)]
+    pub exact_decode: bool,
 }
 
 /// What a verb adds to [`ImageInputs`] that has nothing to do without images.

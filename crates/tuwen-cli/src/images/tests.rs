@@ -7,7 +7,7 @@ use super::*;
 /// Names below `root`, and the errors after `!`, of what arguments lead to.
 fn visited(root: &Path, images: &[&str]) -> Vec<String> {
     let images = images.iter().map(|image| root.join(image)).collect();
-    let inputs = ImageInputs { images, files_from: None, null: false };
+    let inputs = ImageInputs { images, files_from: None, null: false, exact_decode: false };
     let mut names = Vec::new();
     let root = format!("{}/", root.display());
     let flow = inputs.open().expect("opened").visit(&mut |name, read| {
@@ -133,7 +133,8 @@ fn a_list_names_paths_one_a_line_or_with_nul() {
     let list = root.join("list.txt");
     let names = |text: String, null| {
         fs::write(&list, text).expect("written");
-        let inputs = ImageInputs { images: Vec::new(), files_from: Some(list.clone()), null };
+        let inputs =
+            ImageInputs { images: Vec::new(), files_from: Some(list.clone()), null, exact_decode: false };
         let mut names = Vec::new();
         let root = format!("{}/", root.display());
         let _ = inputs.open().expect("opened").visit(&mut |name, _| {

@@ -9,6 +9,7 @@ mod error;
 mod normalizer;
 mod orientation;
 mod picture;
+mod reduced;
 mod resize;
 mod transform;
 

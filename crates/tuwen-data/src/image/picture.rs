@@ -1,5 +1,7 @@
 //! A decoded image in the form its file has it.
 
+use super::reduced::Reduced;
+use super::resize::Source;
 use super::{Area, Interpolation, Orientation, RgbImage, alpha, resize};
 
 /// How pixels are stored: what Pillow calls the mode of an image.
@@ -66,6 +68,8 @@ pub struct Picture {
     /// A colour that stands for full transparency, in modes without alpha.
     pub(super) transparent: Option<[u8; 3]>,
     pub(super) orientation: Orientation,
+    /// How it was made smaller in decoding, if it was.
+    pub(super) reduced: Option<Reduced>,
 }
 
 impl From<RgbImage> for Picture {
@@ -76,7 +80,7 @@ impl From<RgbImage> for Picture {
 
 impl Picture {
     pub(super) fn new(width: usize, height: usize, pixels: Pixels) -> Self {
-        Self { width, height, pixels, transparent: None, orientation: Orientation::Upright }
+        Self { width, height, pixels, transparent: None, orientation: Orientation::Upright, reduced: None }
     }
 
     /// Width in pixels.
@@ -87,6 +91,11 @@ impl Picture {
     /// Height in pixels.
     pub fn height(&self) -> usize {
         self.height
+    }
+
+    /// Width and height of the file in pixels; more than those of the picture where [`Picture::decode_for`] reduced it.
+    pub fn full_size(&self) -> (usize, usize) {
+        self.reduced.map_or((self.width, self.height), |reduced| reduced.full)
     }
 
     /// How the pixels are stored.
@@ -126,7 +135,9 @@ impl Picture {
             },
             |words| orientation.apply(words, size),
         );
-        Self { width, height, pixels, transparent: self.transparent, orientation: Orientation::Upright }
+        let turned = |reduced: Reduced| Reduced { full: orientation.size(reduced.full), ..reduced };
+        let reduced = self.reduced.map(turned);
+        Self { width, height, pixels, orientation: Orientation::Upright, reduced, ..self }
     }
 
     /// RGB as Pillow's `convert("RGB")` gives it: alpha is dropped, the palette looked up, grey of 16 bits clipped.
@@ -201,11 +212,12 @@ impl Picture {
     pub fn resize_area(&self, width: usize, height: usize, area: Area, interpolation: Interpolation) -> Self {
         let (from, to) = ((self.width, self.height), (width, height));
         let blends = interpolation != Interpolation::Nearest && from != to;
+        let source = Source { size: from, extent: self.reduced.map(Reduced::extent) };
         let bytes = |data: &[u8], channels| match channels {
-            1 => resize::resample::<1>(data, from, to, area, interpolation),
-            2 => resize::resample::<2>(data, from, to, area, interpolation),
-            3 => resize::resample::<3>(data, from, to, area, interpolation),
-            _ => resize::resample::<4>(data, from, to, area, interpolation),
+            1 => resize::resample::<1>(data, source, to, area, interpolation),
+            2 => resize::resample::<2>(data, source, to, area, interpolation),
+            3 => resize::resample::<3>(data, source, to, area, interpolation),
+            _ => resize::resample::<4>(data, source, to, area, interpolation),
         };
         let pixels = match &self.pixels {
             Pixels::Bilevel(data) => Pixels::Bilevel(resize::pick(data, from, to, area)),
@@ -237,6 +249,7 @@ impl Picture {
             pixels,
             transparent: self.transparent,
             orientation: self.orientation,
+            reduced: None,
         }
     }
 
@@ -266,7 +279,7 @@ impl Picture {
                 canvas
             },
         );
-        Self { width, height, pixels, transparent: self.transparent, orientation: self.orientation }
+        Self { width, height, pixels, ..self }
     }
 }
 

@@ -53,24 +53,37 @@ pub fn resize_area(
     area: Area,
     interpolation: Interpolation,
 ) -> RgbImage {
-    let data = resample::<3>(&image.data, (image.width, image.height), (width, height), area, interpolation);
+    let source = Source { size: (image.width, image.height), extent: None };
+    let data = resample::<3>(&image.data, source, (width, height), area, interpolation);
     RgbImage { width: area.width, height: area.height, data }
 }
 
-/// Resizes `CHANNELS` interleaved bytes a pixel from the size `from` to the size `to`, of which it returns an area.
+/// Width and height of what is resized.
+#[derive(Clone, Copy)]
+pub(super) struct Source {
+    /// In whole pixels.
+    pub size: (usize, usize),
+    /// What the result shows of it, where the last pixels of the lines are not whole ones.
+    pub extent: Option<(f64, f64)>,
+}
+
+/// Resizes `CHANNELS` interleaved bytes a pixel from `source` to the size `to`, of which it returns an area.
 pub(super) fn resample<const CHANNELS: usize>(
     data: &[u8],
-    from: (usize, usize),
+    source: Source,
     to: (usize, usize),
     area: Area,
     interpolation: Interpolation,
 ) -> Vec<u8> {
+    let from = source.size;
     if interpolation == Interpolation::Nearest || from == to {
         return pick(data.as_chunks::<CHANNELS>().0, from, to, area).into_flattened();
     }
     let (across, down) = (area.left..area.left + area.width, area.top..area.top + area.height);
-    let columns = (from.0 != to.0).then(|| Taps::new(from.0, to.0, across.clone(), interpolation));
-    let rows = (from.1 != to.1).then(|| Taps::new(from.1, to.1, down.clone(), interpolation));
+    let extent = source.extent.unwrap_or((from.0 as f64, from.1 as f64));
+    let taps = |line, to, wanted| Taps::new(line, to, wanted, interpolation);
+    let columns = (from.0 != to.0).then(|| taps((from.0, extent.0), to.0, across.clone()));
+    let rows = (from.1 != to.1).then(|| taps((from.1, extent.1), to.1, down.clone()));
     let along = |data: &[u8]| match &columns {
         Some(columns) => resize_along::<CHANNELS>(data, from.0, columns),
         None => crop_lines(data, from.0 * CHANNELS, across.start * CHANNELS..across.end * CHANNELS),
@@ -135,11 +148,13 @@ pub(super) fn resample_words(
         return pick(data, from, to, area);
     }
     let (across, down) = (area.left..area.left + area.width, area.top..area.top + area.height);
+    let whole = |length: usize| (length, length as f64);
     let along = |data: &[u16]| {
         if from.0 == to.0 {
             return crop_lines(data, from.0, across.clone());
         }
-        let taps: Vec<_> = across.clone().map(|place| weights(from.0, to.0, place, interpolation)).collect();
+        let taps: Vec<_> =
+            across.clone().map(|place| weights(whole(from.0), to.0, place, interpolation)).collect();
         let lines = data.chunks_exact(from.0);
         lines
             .flat_map(|line| taps.iter().map(|(first, weights)| weigh_words(weights, line[*first..].iter())))
@@ -147,7 +162,7 @@ pub(super) fn resample_words(
     };
     let resize_across = |data: &[u16], width: usize| -> Vec<u16> {
         let mut output = Vec::with_capacity(width * area.height);
-        for (first, weights) in down.clone().map(|place| weights(from.1, to.1, place, interpolation)) {
+        for (first, weights) in down.clone().map(|place| weights(whole(from.1), to.1, place, interpolation)) {
             let lines = &data[first * width..];
             let weigh = |column| weigh_words(&weights, lines.iter().skip(column).step_by(width));
             output.extend((0..width).map(weigh));
@@ -182,7 +197,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(from: usize, to: usize, wanted: Range<usize>, interpolation: Interpolation) -> Self {
+    fn new(from: (usize, f64), to: usize, wanted: Range<usize>, interpolation: Interpolation) -> Self {
         let mut taps = Self { firsts: Vec::with_capacity(wanted.len() + 1), weights: Vec::new() };
         for place in wanted {
             let (first, weights) = weights(from, to, place, interpolation);
@@ -192,7 +207,7 @@ impl Taps {
                 [(fixed >> LOW_BITS) as i16, (fixed & ((1 << LOW_BITS) - 1)) as i16]
             }));
         }
-        taps.firsts.push((from, taps.weights.len()));
+        taps.firsts.push((from.0, taps.weights.len()));
         taps
     }
 
@@ -209,14 +224,15 @@ impl Taps {
     }
 }
 
-/// The first source place and the weights for one output place, normalised to the sum 1.
-pub(super) fn weights(
-    from: usize,
+/// The first source place and the weights for one output place, normalised to the sum 1. The source has so many places,
+/// and what the result shows of it is so long.
+fn weights(
+    (from, extent): (usize, f64),
     to: usize,
     place: usize,
     interpolation: Interpolation,
 ) -> (usize, Vec<f64>) {
-    let scale = from as f64 / to as f64;
+    let scale = extent / to as f64;
     let stretch = scale.max(1.0);
     let support = stretch * if interpolation == Interpolation::Bicubic { 2.0 } else { 1.0 };
     let center = (place as f64 + 0.5) * scale;

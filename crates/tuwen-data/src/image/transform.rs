@@ -4,9 +4,12 @@
 //! image processors. They differ in when they convert to RGB, in what becomes of transparency, and in which of two
 //! middle pixels they take.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Area, Interpolation, Normalizer, Picture, RgbImage};
+use super::reduced::Reduced;
+use super::{Area, Interpolation, Mode, Normalizer, Picture, RgbImage};
 
 /// Mean of red, green and blue over the images that OpenAI's CLIP was trained on, in parts of 255.
 pub const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -130,8 +133,16 @@ impl Transform {
     pub fn apply(&self, picture: &Picture) -> RgbImage {
         match self.to_rgb {
             ToRgb::Last => self.resize_and_crop(picture).into_rgb(),
-            ToRgb::First => self.resize_and_crop(&picture.to_rgb().into()).into_rgb(),
-            ToRgb::FirstOnWhite => self.resize_and_crop(&picture.to_rgb_on_white().into()).into_rgb(),
+            ToRgb::First => self.resize_and_crop(&rgb(picture, Picture::to_rgb)).into_rgb(),
+            ToRgb::FirstOnWhite => self.resize_and_crop(&rgb(picture, Picture::to_rgb_on_white)).into_rgb(),
+        }
+    }
+
+    /// By how much a picture of this size may be made smaller in decoding, which the resizing that follows hides.
+    pub(super) fn reduction(&self, size: (usize, usize)) -> usize {
+        match self.interpolation {
+            Interpolation::Nearest => 1,
+            _ => Reduced::by_for(size, self.resized(size.0, size.1)),
         }
     }
 
@@ -153,7 +164,8 @@ impl Transform {
     }
 
     fn resize_and_crop(&self, picture: &Picture) -> Picture {
-        let (width, height) = self.resized(picture.width(), picture.height());
+        let (full_width, full_height) = picture.full_size();
+        let (width, height) = self.resized(full_width, full_height);
         let crop = self.center_crop.unwrap_or(Size { height, width });
         let (canvas_width, canvas_height) = (crop.width.max(1), crop.height.max(1));
         let across = self.middle.place(width, canvas_width);
@@ -180,6 +192,14 @@ impl Transform {
                 (fitted(width).min(size.width.max(1)), fitted(height).min(size.height.max(1)))
             }
         }
+    }
+}
+
+/// A picture as RGB, by `convert` where it is not yet.
+fn rgb(picture: &Picture, convert: impl Fn(&Picture) -> RgbImage) -> Cow<'_, Picture> {
+    match picture.mode() {
+        Mode::Rgb => Cow::Borrowed(picture),
+        _ => Cow::Owned(Picture { reduced: picture.reduced, ..convert(picture).into() }),
     }
 }
 

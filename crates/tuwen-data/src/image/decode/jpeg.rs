@@ -4,10 +4,12 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use memchr::memchr;
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::File;
 use crate::image::picture::Pixels;
+use crate::image::reduced::Reduced;
 use crate::image::{ImageError, Orientation, Picture};
 
 /// Pixels that a byte can hold: a block of 64 takes at least a bit of each scan, and a flat one no more than two.
@@ -33,7 +35,7 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
     if let Some((width, height)) = frame_size(file.bytes) {
         file.size(width, height)?;
     }
-    let decoder = Decompress::with_markers(&[EXIF_MARKER]).from_mem(file.bytes).map_err(failed)?;
+    let mut decoder = Decompress::with_markers(&[EXIF_MARKER]).from_mem(file.bytes).map_err(failed)?;
     let (width, height) = file.size(decoder.width() as u64, decoder.height() as u64)?;
     file.can_hold(width * height, PIXELS_PER_BYTE)?;
     // The decoder fills up what is missing with grey.
@@ -50,6 +52,10 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
         ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
         _ => return Err(file.unsupported("an image of an unknown number of channels")),
     };
+    let by = file.transform.map_or(1, |transform| transform.reduction((width, height)));
+    if let Ok(by @ 2..) = u8::try_from(by) {
+        decoder.scale(8 / by);
+    }
     let mut decoder = decoder.to_colorspace(output).map_err(failed)?;
     let mut data = match output {
         ColorSpace::JCS_GRAYSCALE => decoder.read_scanlines::<u8>().map_err(failed)?,
@@ -62,7 +68,8 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
         ColorSpace::JCS_RGB => 3,
         _ => 4,
     };
-    if data.len() != width * height * channels {
+    let size = (width.div_ceil(by), height.div_ceil(by));
+    if data.len() != size.0 * size.1 * channels {
         return Err(file.broken("its size changes"));
     }
     let pixels = match output {
@@ -74,7 +81,8 @@ fn decode_or_unwind(file: &File) -> Result<Picture, ImageError> {
             Pixels::Cmyk(data)
         }
     };
-    Ok(Picture { orientation, ..Picture::new(width, height, pixels) })
+    let reduced = (by > 1).then_some(Reduced { full: (width, height), by });
+    Ok(Picture { orientation, reduced, ..Picture::new(size.0, size.1, pixels) })
 }
 
 /// Width and height by the frame header; the decoder refuses large ones without saying them.
@@ -95,8 +103,7 @@ fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     loop {
         // To the next marker: in a scan over its data, where stuffed zeros and restarts are no markers.
-        let Some(skipped) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff))
-        else {
+        let Some(skipped) = bytes.get(at..).and_then(|rest| memchr(0xff, rest)) else {
             return false;
         };
         at += skipped + 1;

@@ -187,8 +187,8 @@ fn to_int8(rows: &[f32], width: usize, units: &mut [u32], scales: &mut [f32]) {
             for (((unit, x), factor), sum) in units.iter_mut().zip(row).zip(&factors).zip(&mut *sums) {
                 let stored = (x * factor).round_ties_even();
                 *sum += stored; // exact: sums of 8-bit numbers stay below 2^24
-                // SAFETY: `max` and `min` leave a number between the two, of a NaN as well.
                 #[allow(clippy::manual_clamp)] // `clamp` of a NaN is a NaN
+                // SAFETY: `max` and `min` leave a number between the two, of a NaN as well.
                 let stored = unsafe { stored.max(-127.0).min(127.0).to_int_unchecked::<i32>() };
                 *unit |= (stored as u32 & 0xff) << (8 * byte);
             }
