@@ -155,7 +155,10 @@ mod tests {
             let among_all = gradients(Pass::train().of_all_tokens());
             for pass in [Pass::train(), Pass::train().with_checkpointing(true)] {
                 for (one, among_all) in gradients(pass).iter().zip(&among_all) {
-                    assert!(close(one, among_all), "{one:?} {among_all:?}");
+                    // Sums of terms of both signs: their rounding is that of the largest.
+                    let largest = among_all.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+                    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-6 * largest;
+                    assert!(one.iter().zip(among_all).all(close), "{one:?} {among_all:?}");
                 }
             }
         }
