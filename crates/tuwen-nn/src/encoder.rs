@@ -147,13 +147,18 @@ mod tests {
                 let mut gradients = ops::sum(&ops::mul(&y, &y)).backward();
                 let mut all = vec![gradients.take(&x).expect("x is a leaf").to_vec()];
                 let of = |entry: &crate::Entry| gradients.get(&entry.param.value()).map(Tensor::to_vec);
-                all.extend(parameters.trainable().map(|entry| of(entry).expect("learns")));
+                // That of a key's bias is zero but for rounding: a softmax does not see it.
+                let known = parameters.trainable().filter(|entry| !entry.name.ends_with("k_proj.bias"));
+                all.extend(known.map(|entry| of(entry).expect("learns")));
                 all
             };
             let among_all = gradients(Pass::train().of_all_tokens());
             for pass in [Pass::train(), Pass::train().with_checkpointing(true)] {
                 for (one, among_all) in gradients(pass).iter().zip(&among_all) {
-                    assert!(close(one, among_all), "{one:?} {among_all:?}");
+                    // Sums of terms of both signs: their rounding is that of the largest.
+                    let largest = among_all.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+                    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-6 * largest;
+                    assert!(one.iter().zip(among_all).all(close), "{one:?} {among_all:?}");
                 }
             }
         }
