@@ -76,7 +76,7 @@ fn wrong_usage_is_status_2() {
         (&["match", "red.png"], "--text <TEXT>"),
         (&["embed", "red.png", "--threads", "0"], "--threads"),
         (&["embed", "red.png", "--device", "cuda:0"], "not on cuda:0"),
-        (&["embed", "red.png", "--precision", "int8"], "int8 arithmetic is not available"),
+        (&["embed", "red.png", "--precision", "q4"], "q4 arithmetic is not available"),
         (&["embed", "red.png", "--frobnicate"], "--frobnicate"),
         (&["completions", "tcsh"], "bash"),
         (&["verify", "no-such-case"], "no-such-case: no such case"),

@@ -85,7 +85,8 @@ fn a_resnet_goes_to_the_programs_that_have_one() {
 fn vectors_of_a_converted_model_are_those_of_the_model() {
     let place = workplace();
     let embed = |model: &str| {
-        let lines = json_lines(place.path(), &["embed", "red.png", "--text", "a cat", "--model", model], 0);
+        let arguments = ["embed", "red.png", "--text", "a cat", "--precision", "f32", "--model", model];
+        let lines = json_lines(place.path(), &arguments, 0);
         lines.iter().flat_map(|line| numbers(&line["embedding"])).collect::<Vec<_>>()
     };
     convert(place.path(), "model", "open_clip", "open_clip", &[]);

@@ -52,9 +52,9 @@ impl ModifiedResNet {
         let width = config.width;
         let stem = |i: usize, inner, out, stride| {
             let (conv, norm) = (scope.enter(format!("conv{i}")), scope.enter(format!("bn{i}")));
-            // Rounding the pixels would be half of the error of bf16, in a thousandth of the work.
-            let conv = if i == 1 { conv.exact() } else { conv };
-            ConvBatchNorm::new([inner, out, 3, stride], 1.0, &conv, &norm)
+            // Rounding the pixels and what the stem makes of them would be three quarters of the error of bf16, in a
+            // twentieth of the work.
+            ConvBatchNorm::new([inner, out, 3, stride], 1.0, &conv.exact(), &norm)
         };
         let mut inner = width;
         let mut stage = |s: usize| {
