@@ -210,6 +210,7 @@ fn an_unfinished_run_is_neither_lost_nor_mixed_with_another() {
     };
     refused(&[], "an unfinished run is in v.parquet.part (");
     refused(&["--resume", "--raw"], "it was begun without --raw");
+    refused(&["--resume", "--precision", "int8"], "it was begun with --precision ");
     refused(&["--resume", "--text", "a dog"], "the inputs are not those of the unfinished run");
     let weights = fs::read(at("model/model.safetensors")).expect("read");
     let mut other = weights.clone();
