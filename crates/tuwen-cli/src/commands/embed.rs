@@ -90,6 +90,7 @@ impl Job<'_> {
             model: self.model.name().to_owned(),
             fingerprint: self.model.fingerprint(),
             raw: self.arguments.raw,
+            exact_decode: self.arguments.images.exact_decode,
             dim: self.embedder.dim(),
         };
         let Some(mut run) = Run::open(target, origin, console)? else {

@@ -40,6 +40,9 @@ pub struct Origin {
     pub fingerprint: String,
     /// Whether vectors keep the length that the model gives them.
     pub raw: bool,
+    /// Whether images are decoded at their full size.
+    #[serde(default)]
+    pub exact_decode: bool,
     /// Numbers of a vector.
     pub dim: usize,
 }
@@ -135,10 +138,13 @@ impl Run {
         let other: Origin = serde_json::from_slice(&text)
             .with_context(|| format!("{} is damaged", begun.display()))
             .map_err(damaged)?;
+        let with = |was: bool| if was { "with" } else { "without" };
         let difference = if other.fingerprint != self.origin.fingerprint {
             format!("its model was {}, not {}: other weights or files", other.model, self.origin.model)
         } else if other.raw != self.origin.raw {
-            format!("it was begun {} --raw", if other.raw { "with" } else { "without" })
+            format!("it was begun {} --raw", with(other.raw))
+        } else if other.exact_decode != self.origin.exact_decode {
+            format!("it was begun {} --exact-decode", with(other.exact_decode))
         } else {
             return Ok(());
         };
