@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tuwen::Precision;
 
 use crate::commands::{
-    classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+    bench, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
 };
 
 /// Vision-language models on images and texts: embed, classify, match, train.
@@ -49,9 +50,9 @@ pub struct Global {
     /// Where to compute: cpu
     #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE", value_parser = device)]
     _device: Device,
-    /// Arithmetic: auto or f32
+    /// Arithmetic of inference: f32, bf16, int8, or auto, the fastest that keeps vectors within a cosine of 0.9999
     #[arg(long, global = true, default_value = "auto", value_name = "PRECISION", value_parser = precision)]
-    _precision: Precision,
+    pub precision: Arithmetic,
 }
 
 /// The verbs.
@@ -75,6 +76,8 @@ pub enum Verb {
     Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation
     Verify(verify::Verify),
+    /// Measure how fast a model is, and how far from what the machine can do
+    Bench(bench::Bench),
     /// Write a completion script for a shell
     Completions(completions::Completions),
     /// Write manual pages
@@ -85,9 +88,14 @@ pub enum Verb {
 #[derive(Clone, Copy)]
 struct Device;
 
-/// An arithmetic that this build computes in.
+/// What inference multiplies in.
 #[derive(Clone, Copy)]
-struct Precision;
+pub enum Arithmetic {
+    /// What is fastest on this machine and close enough to single precision.
+    Auto,
+    /// What was asked for.
+    Fixed(Precision),
+}
 
 fn device(name: &str) -> Result<Device, String> {
     match name {
@@ -99,13 +107,25 @@ fn device(name: &str) -> Result<Device, String> {
     }
 }
 
-fn precision(name: &str) -> Result<Precision, String> {
-    match name {
-        "auto" | "f32" => Ok(Precision),
-        "bf16" | "int8" | "q4" => {
-            Err(format!("{name} arithmetic is not available in this build; use auto or f32"))
+impl Arithmetic {
+    /// The precision that it means on this machine.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Auto => tuwen::auto_precision(),
+            Self::Fixed(precision) => precision,
         }
-        _ => Err("precisions are auto, f32, bf16, int8 and q4; this build has f32".to_owned()),
+    }
+}
+
+/// Reads the value of `--precision`.
+pub fn precision(name: &str) -> Result<Arithmetic, String> {
+    match name {
+        "auto" => Ok(Arithmetic::Auto),
+        "q4" => Err("q4 arithmetic is not available in this build; use auto, f32, bf16 or int8".to_owned()),
+        _ => {
+            let precision = name.parse().map(Arithmetic::Fixed);
+            precision.map_err(|_| "precisions are auto, f32, bf16, int8 and q4".to_owned())
+        }
     }
 }
 
@@ -124,7 +144,8 @@ mod tests {
     fn what_this_build_lacks_is_refused_by_name() {
         for (arguments, expected) in [
             (["--device", "cuda:1"], "not on cuda:1"),
-            (["--precision", "bf16"], "bf16 arithmetic is not available"),
+            (["--precision", "q4"], "q4 arithmetic is not available"),
+            (["--precision", "f64"], "precisions are"),
             (["--device", "tpu"], "devices are"),
             (["--threads", "0"], "1..=1024"),
         ] {

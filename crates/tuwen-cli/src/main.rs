@@ -7,6 +7,7 @@ mod console;
 mod data_check;
 mod failure;
 mod images;
+mod instruction_set;
 mod interrupt;
 mod labels;
 mod lines;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{classify, completions, convert, embed, eval, man, r#match, params, pull};
+use commands::{bench, classify, completions, convert, embed, eval, man, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
     let global = &arguments.global;
+    instruction_set::force()?;
     tuwen_kernels::set_threads(global.threads.map_or(0, usize::from));
     match &arguments.verb {
         Verb::Embed(verb) => embed::run(verb, global, console),
@@ -60,6 +62,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Train(verb) => verb.run(console),
         Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
+        Verb::Bench(verb) => bench::run(verb, global, console),
         Verb::Completions(verb) => completions::run(verb, console),
         Verb::Man(verb) => man::run(verb, console),
     }

@@ -23,7 +23,8 @@ impl Global {
             Some(directory) => vec![directory.clone()],
             None => hub_caches(|name| std::env::var_os(name)),
         };
-        Options { cache_dirs, adapter: self.adapter.clone(), ..Options::default() }
+        let precision = self.precision.precision();
+        Options { cache_dirs, adapter: self.adapter.clone(), precision, ..Options::default() }
     }
 
     /// Where models are fetched from and to.
@@ -124,6 +125,13 @@ fn hub(variable: impl Fn(&str) -> Option<OsString>) -> Hub {
         token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
         offline: ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().filter_map(text).any(|v| is_true(&v)),
     }
+}
+
+/// Where vectors of classes are kept, where the system says where a program may keep what it can compute again.
+pub fn class_cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || Some(set("HOME").or_else(|| set("USERPROFILE"))?.join(".cache"));
+    Some(set("XDG_CACHE_HOME").or_else(home)?.join("tuwen").join("classes"))
 }
 
 /// Where the tools of the Hugging Face hub keep what they download (huggingface_hub `constants.py`), best first.

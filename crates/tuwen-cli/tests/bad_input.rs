@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{json_lines, run, stderr, workplace, write_picture};
+use common::{json_lines, run, stderr, tuwen, workplace, write_picture};
 
 #[test]
 fn broken_images_are_named_and_the_rest_is_done() {
@@ -86,6 +86,22 @@ fn wrong_usage_is_status_2() {
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(expected) && output.stdout.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn an_instruction_set_that_cannot_be_used_is_status_2() {
+    let place = workplace();
+    let missing = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
+    let reason = format!("this CPU cannot run {missing} kernels; it can run portable");
+    for (name, expected) in
+        [("sse9", "no instruction set \"sse9\"; there are portable, avx2"), (missing, &reason)]
+    {
+        let params = ["params", "--model", "model"];
+        let output = tuwen(place.path(), &params).env("TUWEN_ISA", name).output().expect("runs");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.starts_with(&format!("error: TUWEN_ISA: {expected}")), "{said}");
     }
 }
 

@@ -2,22 +2,17 @@
 
 #![allow(clippy::print_stderr)] // what is skipped is said
 
-use std::path::{Path, PathBuf};
+#[path = "../../tuwen/tests/common/golden.rs"]
+mod golden;
 
+use std::path::Path;
+
+use golden::case;
 use serde_json::Value;
 use tuwen::Embeddings;
 use tuwen_eval::logistic::{LogisticRegression, Training};
 use tuwen_eval::metrics;
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open};
-
-fn case() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/linear-probe");
-    if !path.is_dir() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).expect("read")).expect("JSON")
@@ -59,7 +54,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f32], tolerance: f64) {
 
 #[test]
 fn logistic_regression() {
-    let Some(case) = case() else { return };
+    let Some(case) = case("linear-probe") else { return };
     let (meta, expected) = (json(&case.join("meta.json")), json(&case.join("expected.json")));
     let inputs = open(&case.join("inputs.safetensors")).expect("opened");
     let tensors = open(&case.join("expected.safetensors")).expect("opened");
@@ -88,7 +83,7 @@ fn logistic_regression() {
 
 #[test]
 fn metrics_of_scores() {
-    let Some(case) = case() else { return };
+    let Some(case) = case("linear-probe") else { return };
     let expected = &json(&case.join("expected.json"))["metrics"];
     let inputs = open(&case.join("inputs.safetensors")).expect("opened");
     let rows = embeddings(&inputs, "scores");

@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tuwen_kernels::{
-    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, activate,
+    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, activate,
     activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train, conv2d,
     conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward, matmul,
-    permute, softmax, threads,
+    matmul_as, permute, set_threads, softmax, threads,
 };
 
 fn noise(len: usize) -> Vec<f32> {
@@ -47,10 +47,6 @@ fn products() {
         (1024, 1024, 1024),
     ] {
         let (a, b, mut c) = (noise(m * k), noise(k * n), vec![0.0; m * n]);
-        let packed = PackedB::pack(MatRef::new(&b, n, k).t());
-        report(&format!("gemm {m}x{k}x{n}"), 2 * m * k * n, || {
-            gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, &Epilogue::default());
-        });
         let (bias, residual) = (noise(n), noise(m * n));
         let epilogue = Epilogue {
             bias: Some(&bias),
@@ -58,9 +54,17 @@ fn products() {
             residual: Some(&residual),
             ..Epilogue::default()
         };
-        report(&format!("gemm {m}x{k}x{n}, bias, quick_gelu, residual"), 2 * m * k * n, || {
-            gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, &epilogue);
-        });
+        for precision in Precision::ALL {
+            let packed = PackedB::pack_as(MatRef::new(&b, n, k).t(), precision);
+            let mut product = |name: &str, epilogue: &Epilogue| {
+                report(&format!("gemm {precision} {m}x{k}x{n}{name}"), 2 * m * k * n, || {
+                    gemm(black_box(MatRef::new(&a, m, k)), &packed, &mut c, epilogue);
+                });
+            };
+            product("", &Epilogue::default());
+            product(", bias, residual", &Epilogue { activation: Activation::Identity, ..epilogue });
+            product(", bias, quick_gelu", &Epilogue { residual: None, ..epilogue });
+        }
     }
     for (m, k, n) in
         [(768, 800, 768), (3072, 800, 768), (768, 12_800, 768), (64, 262_144, 64), (16, 262_144, 16)]
@@ -73,6 +77,10 @@ fn products() {
                 &mut dw,
                 &Epilogue::default(),
             );
+        });
+        report(&format!("dW bf16 {m}x{k}x{n}"), 2 * m * k * n, || {
+            let dy = black_box(MatRef::new(&dy, k, m).t());
+            matmul_as(Precision::Bf16, dy, MatRef::new(&x, k, n), &mut dw, &Epilogue::default());
         });
     }
 }
@@ -107,7 +115,7 @@ fn convolutions() {
         let (mut y, mut dx, mut dw) = (noise(pixels * o), x.clone(), weight.clone());
         let flops = 2 * pixels * o * i * window;
         let name = format!("{0}x{0} {i}->{o} k{1} s{2}", shape.height, shape.kernel, shape.stride);
-        let packed = PackedConv::pack(&weight, &shape);
+        let packed = PackedConv::pack(&weight, &shape, Precision::F32);
         report(&format!("conv {name}"), flops, || {
             conv2d(black_box(&x), &packed, &shape, &mut y, &Epilogue::default());
         });
@@ -124,36 +132,27 @@ fn attentions() {
     for (batch, heads, len, head_dim, causal) in
         [(16, 12, 50, 64, false), (4, 16, 577, 64, false), (64, 8, 77, 64, true)]
     {
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        let shape = AttentionShape { batch, heads, head_dim, query_len: len, key_len: len, scale, causal };
         let size = batch * len * heads * head_dim;
         let [q, k, v, dout] = [0; 4].map(|_| noise(size));
         let (mut out, mut lse) = (vec![0.0; size], vec![0.0; batch * heads * len]);
         let [mut dq, mut dk, mut dv] = [0; 3].map(|_| vec![0.0; size]);
         let flops = 4 * batch * heads * len * len * head_dim;
         let name = format!("{batch}x{heads} heads, {len} tokens of {head_dim}");
-        report(&format!("attention {name}"), flops, || {
-            attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
-        });
-        report(&format!("attention backward {name}"), flops * 5 / 2, || {
-            attention_backward(
-                &q,
-                &k,
-                &v,
-                &out,
-                &lse,
-                black_box(&dout),
-                None,
-                &shape,
-                &mut dq,
-                &mut dk,
-                &mut dv,
-            );
-        });
+        for precision in [Precision::F32, Precision::Bf16] {
+            let (query_len, key_len, scale) = (len, len, 1.0 / (head_dim as f32).sqrt());
+            let shape =
+                AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, precision };
+            report(&format!("attention {precision} {name}"), flops, || {
+                attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
+            });
+            report(&format!("attention backward {precision} {name}"), flops * 5 / 2, || {
+                let dout = black_box(&dout);
+                attention_backward(&q, &k, &v, &out, &lse, dout, None, &shape, &mut dq, &mut dk, &mut dv);
+            });
+        }
     }
 }
 
-/// Kernels that memory bounds: the rate is that of f32 elements, in billions a second.
 fn rows() {
     let (rows, cols) = (12_800, 768);
     let len = rows * cols;
@@ -164,7 +163,18 @@ fn rows() {
         layer_norm(black_box(&x), &gamma, &gamma, 1e-5, cols, &mut y, Some(&mut mean), Some(&mut rstd));
     });
     report("layer_norm_backward", len, || {
-        layer_norm_backward(black_box(&dy), &x, &gamma, &mean, &rstd, cols, &mut y, &mut dgamma, &mut dbeta);
+        layer_norm_backward(
+            black_box(&dy),
+            &x,
+            &gamma,
+            &mean,
+            &rstd,
+            cols,
+            false,
+            &mut y,
+            &mut dgamma,
+            &mut dbeta,
+        );
     });
     report("quick_gelu", len, || activate(Activation::QuickGelu, black_box(&x), &mut y));
     report("gelu", len, || activate(Activation::Gelu, black_box(&x), &mut y));
@@ -201,6 +211,9 @@ fn rows() {
 }
 
 fn main() {
+    if let Some(threads) = std::env::var("THREADS").ok().and_then(|threads| threads.parse().ok()) {
+        set_threads(threads);
+    }
     println!("{:?}, {} threads", isa(), threads());
     products();
     convolutions();

@@ -1,4 +1,5 @@
-//! Activation functions, forward and backward.
+//! Activation functions, forward and backward. Polynomials without a branch, so that LLVM vectorises them; most run in the
+//! epilogue of a product and never touch memory of their own.
 
 use crate::math::{erf, exp, sigmoid};
 use crate::threads::{CHUNK, parallel_chunks_mut};
@@ -27,17 +28,24 @@ fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// GELU and its slope.
 #[inline(always)]
-fn gelu_slope(x: f32) -> f32 {
+fn gelu_and_slope(x: f32) -> (f32, f32) {
     const DENSITY_AT_0: f32 = 0.398_942_3;
-    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * DENSITY_AT_0 * exp(-0.5 * x * x)
+    let twice = 1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2);
+    (0.5 * x * twice, 0.5 * twice + x * DENSITY_AT_0 * exp(-0.5 * x * x))
 }
 
-/// `d/dx [x σ(a x)]`
+/// `x σ(a x)` and its slope.
 #[inline(always)]
-fn gated_slope(x: f32, a: f32) -> f32 {
+fn gated_and_slope(x: f32, a: f32) -> (f32, f32) {
     let s = sigmoid(a * x);
-    s * (1.0 + a * x * (1.0 - s))
+    (x * s, s * (1.0 + a * x * (1.0 - s)))
+}
+
+#[inline(always)]
+fn relu_and_slope(x: f32) -> (f32, f32) {
+    (relu(x), if x > 0.0 { 1.0 } else { 0.0 })
 }
 
 #[inline(always)]
@@ -50,6 +58,19 @@ fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
     // A loop: the body of a closure in `for_each` is compiled without the instruction set when it is long.
     for v in values {
         *v = f(*v);
+    }
+}
+
+/// Replaces inputs by outputs, and gradients of outputs by those of inputs, which are added to the sums of their columns.
+#[inline(always)]
+fn each_backward(z: &mut [f32], dz: &mut [f32], sums: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+    for (z, dz) in z.chunks_exact_mut(sums.len()).zip(dz.chunks_exact_mut(sums.len())) {
+        for ((z, dz), sum) in z.iter_mut().zip(dz).zip(&mut *sums) {
+            let (value, slope) = f(*z);
+            *z = value;
+            *dz *= slope;
+            *sum += *dz;
+        }
     }
 }
 
@@ -66,28 +87,49 @@ pub(crate) fn activate_in_place(activation: Activation, values: &mut [f32]) {
 }
 
 multiversion! {
-    fn activate_chunk(activation: Activation, x: &[f32], y: &mut [f32]) {
-        y.copy_from_slice(x);
-        activate_in_place(activation, y);
-    }
-
     fn activate_backward_chunk(activation: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
         dx.copy_from_slice(x);
         match activation {
             Activation::Identity => dx.fill(1.0),
-            Activation::Relu => each(dx, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Activation::Gelu => each(dx, gelu_slope),
-            Activation::QuickGelu => each(dx, |x| gated_slope(x, QUICK_GELU_SLOPE)),
-            Activation::Silu => each(dx, |x| gated_slope(x, 1.0)),
+            Activation::Relu => each(dx, |x| relu_and_slope(x).1),
+            Activation::Gelu => each(dx, |x| gelu_and_slope(x).1),
+            Activation::QuickGelu => each(dx, |x| gated_and_slope(x, QUICK_GELU_SLOPE).1),
+            Activation::Silu => each(dx, |x| gated_and_slope(x, 1.0).1),
         }
         dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx *= dy);
+    }
+}
+
+multiversion! {
+    /// `y = activation(x)` on this thread.
+    pub(crate) fn activate_band(activation: Activation, x: &[f32], y: &mut [f32]) {
+        y.copy_from_slice(x);
+        activate_in_place(activation, y);
+    }
+
+    /// On this thread: `z`, the inputs of the activation, become its outputs; `dz`, the gradients of the outputs, become
+    /// those of the inputs; and `sums`, one a column, grow by them.
+    pub(crate) fn activate_band_backward(
+        activation: Activation,
+        z: &mut [f32],
+        dz: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        match activation {
+            _ if sums.is_empty() => {}
+            Activation::Identity => each_backward(z, dz, sums, |x| (x, 1.0)),
+            Activation::Relu => each_backward(z, dz, sums, relu_and_slope),
+            Activation::Gelu => each_backward(z, dz, sums, gelu_and_slope),
+            Activation::QuickGelu => each_backward(z, dz, sums, |x| gated_and_slope(x, QUICK_GELU_SLOPE)),
+            Activation::Silu => each_backward(z, dz, sums, |x| gated_and_slope(x, 1.0)),
+        }
     }
 }
 
 /// `y = activation(x)`.
 pub fn activate(activation: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "activate: x and y differ in length");
-    parallel_chunks_mut(y, CHUNK, |i, y| activate_chunk(activation, &x[i * CHUNK..][..y.len()], y));
+    parallel_chunks_mut(y, CHUNK, |i, y| activate_band(activation, &x[i * CHUNK..][..y.len()], y));
 }
 
 /// `dx = dy · activation'(x)`; `x` is the input of the activation.

@@ -1,6 +1,6 @@
 //! Aligned memory: cache-line aligned f32 buffers, on huge pages where they are large, and recycled scratch.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -13,6 +13,8 @@ const CACHE_LINE: usize = 64;
 pub struct AlignedBuf {
     start: NonNull<f32>,
     len: usize,
+    /// What the allocator gave; a large buffer begins at the first huge page within.
+    allocation: NonNull<u8>,
 }
 
 // SAFETY: the buffer owns its memory and hands it out only under the borrow rules of slices.
@@ -20,10 +22,19 @@ unsafe impl Send for AlignedBuf {}
 // SAFETY: as above.
 unsafe impl Sync for AlignedBuf {}
 
+fn is_large(bytes: usize) -> bool {
+    bytes >= HUGE_PAGE
+}
+
 fn layout(len: usize) -> Layout {
     let bytes = len.max(1).checked_mul(size_of::<f32>()).expect("a buffer is smaller than the address space");
-    let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
-    Layout::from_size_align(bytes, align).expect("a buffer is smaller than the address space")
+    // Memory of a strict alignment is zeroed by writing it, on this thread; without it, large memory comes as pages that
+    // the system zeroes when they are first touched, by whichever thread.
+    let layout = match is_large(bytes) {
+        true => Layout::from_size_align(bytes + HUGE_PAGE, align_of::<u64>()),
+        false => Layout::from_size_align(bytes, CACHE_LINE),
+    };
+    layout.expect("a buffer is smaller than the address space")
 }
 
 #[cfg(target_os = "linux")]
@@ -45,21 +56,24 @@ impl AlignedBuf {
     pub fn zeroed(len: usize) -> Self {
         let layout = layout(len);
         // SAFETY: the layout has a size above zero.
-        let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        if layout.align() == HUGE_PAGE {
-            advise_huge_pages(start.as_ptr(), layout.size());
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else { handle_alloc_error(layout) };
+        let mut start = allocation;
+        if is_large(layout.size()) {
+            let offset = allocation.as_ptr().align_offset(HUGE_PAGE);
+            // SAFETY: the offset is below the size of a huge page, by which the allocation is longer than the buffer.
+            start = unsafe { allocation.add(offset) };
+            advise_huge_pages(start.as_ptr(), layout.size() - HUGE_PAGE);
         }
-        // SAFETY: the allocation is that long; all-zero bits are the f32 zero.
-        unsafe { start.as_ptr().write_bytes(0, layout.size()) };
-        Self { start: start.cast(), len }
+        // All-zero bits are the f32 zero.
+        Self { start: start.cast(), len, allocation }
     }
 }
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with the layout of the same length.
-        unsafe { dealloc(self.start.as_ptr().cast(), layout(self.len)) };
+        unsafe { dealloc(self.allocation.as_ptr(), layout(self.len)) };
     }
 }
 
@@ -77,6 +91,27 @@ impl DerefMut for AlignedBuf {
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
+
+/// The same memory as numbers of 32 bits, in which packed operands of less than single precision are stored.
+macro_rules! as_bits {
+    ($type:ty) => {
+        impl $type {
+            /// The bits of the elements.
+            pub(crate) fn as_bits(&self) -> &[u32] {
+                // SAFETY: f32 and u32 have one size and alignment, and every bit pattern is a number of both.
+                unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len()) }
+            }
+
+            /// The bits of the elements, for writing.
+            pub(crate) fn as_bits_mut(&mut self) -> &mut [u32] {
+                // SAFETY: as above, and the borrow is unique.
+                unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len()) }
+            }
+        }
+    };
+}
+as_bits!(AlignedBuf);
+as_bits!(Scratch);
 
 impl std::fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {

@@ -1,13 +1,18 @@
 //! Two-dimensional convolution of images `[batch, height, width, channels]`, as products whose left operand, the
 //! windows, is never written to memory: windows are packed straight from the image.
+//!
+//! Channels lie together, so that a line of a window is one run of memory, and a kernel of one pixel is a plain product.
+//! Folded batch norm, activation and residual are the epilogue of the product. At stride 1 the gradient of the input is a
+//! convolution too, with the kernel turned around; that of the weight is a product along all pixels, cut into streams.
 
 use std::ops::Range;
 
 use crate::aligned::Scratch;
 use crate::gemm::{
     Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
-    product, product_of_long_sums,
+    product_of_long_sums,
 };
+use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
 
 /// Sizes of a convolution.
@@ -88,16 +93,16 @@ pub struct PackedConv {
 }
 
 impl PackedConv {
-    /// Packs `weight [out, in, kernel, kernel]`.
-    pub fn pack(weight: &[f32], shape: &ConvShape) -> Self {
+    /// Packs `weight [out, in, kernel, kernel]` for convolutions of this precision.
+    pub fn pack(weight: &[f32], shape: &ConvShape, precision: Precision) -> Self {
         shape.check("PackedConv", None, Some(weight.len()), None);
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
         if k == 1 {
-            return Self { weight: PackedB::pack(MatRef::new(weight, o, i).t()) };
+            return Self { weight: PackedB::pack_as(MatRef::new(weight, o, i).t(), precision) };
         }
         let mut channels_last = Scratch::take(weight.len());
         crate::permute(weight, &[o, i, k * k], &[0, 2, 1], &mut channels_last);
-        Self { weight: PackedB::pack(MatRef::new(&channels_last, o, shape.window()).t()) }
+        Self { weight: PackedB::pack_as(MatRef::new(&channels_last, o, shape.window()).t(), precision) }
     }
 
     /// Packs the weight of the convolution that takes output gradients to input gradients at stride 1: the kernel
@@ -229,6 +234,35 @@ impl Left for Windows<'_> {
             }
         }
     }
+
+    fn has_whole_rows(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    unsafe fn rows<K: Kernel>(
+        &self,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        scratch: &mut [f32],
+    ) -> [*const f32; 16] {
+        let len = depth.len();
+        if self.line() > 0 {
+            let mut border = Scratch::take(self.line());
+            for (pixel, out) in rows.zip(scratch.chunks_exact_mut(len.max(1))) {
+                let (place, mut done) = (self.place(pixel), 0);
+                for (line, range) in self.lines(depth.clone()) {
+                    let count = range.len();
+                    let (values, _) = self.values(place, line, range, &mut border);
+                    // SAFETY: a line has `count` values, in the image or in `border`.
+                    out[done..done + count]
+                        .copy_from_slice(unsafe { std::slice::from_raw_parts(values, count) });
+                    done += count;
+                }
+            }
+        }
+        std::array::from_fn(|i| scratch.as_ptr().wrapping_add(i * len))
+    }
 }
 
 impl Right for Windows<'_> {
@@ -280,7 +314,7 @@ pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], 
     if shape.is_pointwise() {
         return gemm(MatRef::new(x, pixels, shape.in_channels), weight, y, epilogue);
     }
-    product(&Windows::new(x, shape), pixels, weight.panels(), y, epilogue);
+    weight.multiply(&Windows::new(x, shape), pixels, y, epilogue);
 }
 
 /// Gradient of [`conv2d`] with respect to its input; `dx` is overwritten. `weight` is `[out, in, kernel, kernel]`.

@@ -1,4 +1,7 @@
 //! Cross entropy over rows of logits: of a softmax, and of independent sigmoids.
+//!
+//! Loss and gradient come out of one visit to a row: the softmax is written where the gradient goes, and the target is taken
+//! off there. The exponential is the limit.
 
 use crate::math::{exp, log1p, max, sigmoid, sum_of};
 use crate::softmax::softmax_row;

@@ -1,4 +1,4 @@
-//! Element-wise arithmetic.
+//! Element-wise arithmetic. Memory is the limit: the gain is in not calling these, but fusing them into an epilogue.
 
 use crate::threads::{CHUNK, parallel_chunks_mut};
 

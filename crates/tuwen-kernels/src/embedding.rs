@@ -1,6 +1,6 @@
-//! Rows of a table by number, and the gradient of that.
+//! Rows of a table by number, and the gradient of that: copies and sums of whole runs, as fast as memory.
 
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
+use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for_work};
 
 /// `out[i] = table[ids[i]]` for rows of `cols` elements.
 pub fn gather_rows(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32]) {
@@ -27,7 +27,7 @@ pub fn scatter_add_rows(dout: &[f32], cols: usize, ids: &[u32], dtable: &mut [f3
     // Tasks own columns, not rows: the order of additions is then that of `ids` whatever the ids are.
     const COLUMNS: usize = 64;
     let table = SendPtr(dtable.as_mut_ptr());
-    parallel_for(cols.div_ceil(COLUMNS), |task| {
+    parallel_for_work(cols.div_ceil(COLUMNS), dout.len(), CHUNK, |task| {
         let (from, to) = (task * COLUMNS, cols.min((task + 1) * COLUMNS));
         for (&id, row) in ids.iter().zip(dout.chunks_exact(cols)) {
             // SAFETY: ids were checked, and other tasks write other columns.

@@ -1,7 +1,10 @@
 //! Permuting axes.
+//!
+//! Axes that lie together are merged first, so that few kinds are left: runs are copied, and planes are transposed in
+//! blocks of 16 in registers, where both sides touch whole cache lines. Memory is the limit.
 
 use crate::gemm::{Kernel, NARROW, Task, dispatch};
-use crate::threads::{CHUNK, SendPtr, parallel_for};
+use crate::threads::{CHUNK, SendPtr, parallel_for, parallel_for_work};
 
 /// `y` = `x` of `shape` with its axes in the order `axes`: `y.shape[i] = shape[axes[i]]`.
 pub fn permute(x: &[f32], shape: &[usize], axes: &[usize], y: &mut [f32]) {
@@ -42,7 +45,7 @@ pub fn permute(x: &[f32], shape: &[usize], axes: &[usize], y: &mut [f32]) {
     let planes = len / inner.len / columns.len;
     let inside: usize = others[plane..].iter().map(|axis| axis.len).product();
     let bands = columns.len.div_ceil(BAND);
-    parallel_for(planes * bands, |task| {
+    parallel_for_work(planes * bands, len, CHUNK, |task| {
         let (index, band) = (task / bands, task % bands);
         let to = index / inside * inside * inner.len * columns.len + index % inside * inner.len;
         let first = band * BAND;

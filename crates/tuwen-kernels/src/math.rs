@@ -31,6 +31,25 @@ pub(crate) fn exp(x: f32) -> f32 {
     f32::from_bits(value.to_bits() & mask)
 }
 
+/// `e^x` for x of at most 0 with a relative error below 1e-5, which is little beside the rounding of bf16; 2^-126 is the
+/// least value. Half as many instructions as [`exp`], where they are fused.
+#[inline(always)]
+pub(crate) fn rough_exp(x: f32) -> f32 {
+    /// Adding this rounds to an integer and leaves it in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x * std::f32::consts::LOG2_E;
+    let x = if x > -126.0 { x } else { -126.0 };
+    let shifted = x + ROUND;
+    let r = x - (shifted - ROUND);
+    // Minimax fit of 2^r on [-1/2, 1/2].
+    let mut p = 9.582_83e-3_f32;
+    p = p.mul_add(r, 5.590_64e-2);
+    p = p.mul_add(r, 2.402_409_9e-1);
+    p = p.mul_add(r, 6.931_242e-1);
+    p = p.mul_add(r, 1.0);
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
 /// `1 / (1 + e^-x)`.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
@@ -137,6 +156,18 @@ mod tests {
             let error = (f64::from(exp(x)) - expected).abs() / expected;
             assert!(error < 2e-7, "exp({x}): relative error {error}");
         }
+    }
+
+    #[test]
+    fn rough_exp_is_accurate_enough_for_bf16() {
+        for i in -873_000..=0 {
+            let x = i as f32 * 1e-4;
+            let expected = f64::from(x).exp();
+            let error = (f64::from(rough_exp(x)) - expected).abs() / expected;
+            assert!(error < 1e-5, "rough_exp({x}): relative error {error}");
+        }
+        assert_eq!(rough_exp(0.0), 1.0);
+        assert!(rough_exp(f32::NEG_INFINITY) < 1.2e-38);
     }
 
     #[test]

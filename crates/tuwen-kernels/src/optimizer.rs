@@ -1,4 +1,4 @@
-//! The AdamW update.
+//! The AdamW update: parameter, gradient and both moments in one pass. Memory is the limit: 28 bytes for an element.
 
 use crate::threads::{CHUNK, SendPtr, parallel_for};
 

@@ -1,6 +1,6 @@
-//! Average pooling of images `[batch, height, width, channels]`.
+//! Average pooling of images `[batch, height, width, channels]`: windows are sums of runs of channels, read once.
 
-use crate::threads::parallel_chunks_mut;
+use crate::threads::{CHUNK, parallel_chunks_mut};
 
 /// `y [batch, height / k, width / k, channels]` = the mean of each `k` by `k` window; windows do not overlap, and
 /// what is left over at the right and the bottom is ignored.
@@ -20,7 +20,7 @@ pub fn avg_pool2d(
     if row_len == 0 {
         return;
     }
-    parallel_chunks_mut(y, row_len, |row, y| {
+    each_row(y, row_len, |row, y| {
         let (image, top) = (row / out_height, row % out_height * k);
         y.fill(0.0);
         for line in 0..k {
@@ -56,7 +56,7 @@ pub fn avg_pool2d_backward(
     if row_len == 0 {
         return;
     }
-    parallel_chunks_mut(dx, row_len, |row, dx| {
+    each_row(dx, row_len, |row, dx| {
         let (image, window) = (row / height, row % height / k);
         dx.fill(0.0);
         if window == out_height {
@@ -68,6 +68,14 @@ pub fn avg_pool2d_backward(
                 pixel.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy * factor);
             }
         }
+    });
+}
+
+/// Calls `f(row, values)` for each row, in tasks of enough rows.
+fn each_row(data: &mut [f32], row_len: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows_per_task = (CHUNK / row_len).max(1);
+    parallel_chunks_mut(data, rows_per_task * row_len, |task, data| {
+        (task * rows_per_task..).zip(data.chunks_exact_mut(row_len)).for_each(|(row, values)| f(row, values));
     });
 }
 

@@ -1,10 +1,13 @@
 //! Sums over everything, over rows, and over a middle axis.
+//!
+//! Memory is the limit. Sums over rows add whole rows, which vectorises whatever the width; they are cut into parts by the
+//! sizes alone and the parts added in order, so that the number of threads changes nothing.
 
 use std::ops::Range;
 
 use crate::aligned::Scratch;
 use crate::math::sum_of;
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for};
+use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for_work};
 
 /// Long reductions are cut into at most this many parts, whatever the number of threads, so that their results do
 /// not depend on it.
@@ -89,7 +92,7 @@ pub fn mean_axis(x: &[f32], outer: usize, len: usize, inner: usize, out: &mut [f
     assert_eq!(out.len(), outer * inner, "mean_axis: out is not [{outer}, {inner}]");
     let factor = if len == 0 { 0.0 } else { 1.0 / len as f32 };
     let out = SendPtr(out.as_mut_ptr());
-    parallel_for(outer, |i| {
+    parallel_for_work(outer, x.len(), CHUNK, |i| {
         // SAFETY: each task has its own row of `out`, which is [outer, inner].
         let out = unsafe { out.slice(i * inner, inner) };
         let x = &x[i * len * inner..][..len * inner];

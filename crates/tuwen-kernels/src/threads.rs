@@ -20,6 +20,10 @@ const SPINS_BEFORE_YIELDING: u32 = 2000;
 /// Chunks of element-wise work are this many elements: large enough to pay for the hand-over, small enough for a cache.
 pub(crate) const CHUNK: usize = 16 << 10;
 
+/// Multiply-adds that are worth a hand-over, which takes half a microsecond to a worker that spins and some more to one
+/// that sleeps (`examples/hand_over.rs`). A core does this many in 2 µs, or in 5 where each needs a number from memory.
+pub(crate) const WORTH_SHARING: usize = 128 << 10;
+
 #[derive(Clone, Copy)]
 struct Job {
     tasks: usize,
@@ -67,8 +71,12 @@ thread_local! {
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Number of threads that a kernel may use, the caller included. As many as there are cores unless set.
+/// Number of threads that a kernel may use, the caller included. As many as there are cores unless set; one within a
+/// task.
 pub fn threads() -> usize {
+    if IN_TASK.get() {
+        return 1;
+    }
     static CORES: OnceLock<usize> = OnceLock::new();
     match THREADS.load(Ordering::Relaxed) {
         0 => *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |n| n.get())),
@@ -88,7 +96,7 @@ pub fn set_threads(count: usize) {
 /// task reaches the caller once every task that had begun has ended.
 pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     let workers = threads().min(tasks).saturating_sub(1);
-    if workers == 0 || IN_TASK.get() {
+    if workers == 0 {
         return (0..tasks).for_each(f);
     }
     match POOL.callers.try_lock() {
@@ -96,6 +104,12 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
         Err(std::sync::TryLockError::Poisoned(started)) => POOL.run(started.into_inner(), workers, tasks, &f),
         Err(std::sync::TryLockError::WouldBlock) => (0..tasks).for_each(f),
     }
+}
+
+/// [`parallel_for`] for kernels whose number of tasks says little of how much there is to do: on the calling thread
+/// alone if all tasks together are fewer than `enough` units of `work`.
+pub(crate) fn parallel_for_work(tasks: usize, work: usize, enough: usize, f: impl Fn(usize) + Sync) {
+    if work < enough { (0..tasks).for_each(f) } else { parallel_for(tasks, f) }
 }
 
 /// Cuts `data` into pieces of `chunk` elements (the last may be shorter) and runs `f(index, piece)` on each in
@@ -301,6 +315,22 @@ mod tests {
             sum.fetch_add(i, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 4950);
+    }
+
+    #[test]
+    fn small_work_stays_on_the_caller() {
+        let here = thread::current().id();
+        for tasks in [0, 1, 2, 1000] {
+            let done = AtomicUsize::new(0);
+            parallel_for_work(tasks, WORTH_SHARING - 1, WORTH_SHARING, |_| {
+                assert_eq!(thread::current().id(), here);
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            parallel_for_work(tasks, WORTH_SHARING, WORTH_SHARING, |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), 2 * tasks);
+        }
     }
 
     #[test]

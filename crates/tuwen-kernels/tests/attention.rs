@@ -2,10 +2,16 @@
 
 mod common;
 
-use common::{assert_close, assert_gradient, for_each_isa, noise, to_f64};
-use tuwen_kernels::{AttentionShape, attention, attention_backward, attention_weights, reference};
+use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
+use tuwen_kernels::{
+    AttentionShape, Precision, attention, attention_backward, attention_weights, reference, self_attention,
+    self_attention_backward,
+};
 
-fn shapes() -> impl Iterator<Item = AttentionShape> {
+/// Batch, heads, head dimension, queries, keys.
+type Sizes = (usize, usize, usize, usize, usize);
+
+fn shapes(more: impl Iterator<Item = Sizes>) -> impl Iterator<Item = AttentionShape> {
     let sizes = [
         (2, 3, 8, 5, 5),
         (1, 2, 16, 1, 9),
@@ -19,7 +25,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
         (1, 2, 8, 4, 0),
         (3, 0, 8, 4, 4),
     ];
-    sizes.into_iter().flat_map(|(batch, heads, head_dim, query_len, key_len)| {
+    sizes.into_iter().chain(more).flat_map(|(batch, heads, head_dim, query_len, key_len)| {
         [false, true].map(|causal| AttentionShape {
             batch,
             heads,
@@ -28,6 +34,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
             key_len,
             scale: 1.5 / (head_dim as f32).sqrt(),
             causal,
+            precision: Precision::F32,
         })
     })
 }
@@ -40,9 +47,40 @@ fn masks(shape: &AttentionShape) -> [Option<Vec<bool>>; 3] {
 }
 
 #[test]
-fn forward() {
+fn in_bf16_within_its_rounding() {
     for_each_isa(|isa| {
-        for shape in shapes() {
+        for (query_len, key_len, causal) in
+            [(1, 1, false), (50, 50, false), (33, 129, true), (130, 65, false)]
+        {
+            let (batch, heads, head_dim, scale) = (2, 3, 20, 0.3);
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal,
+                precision: Precision::Bf16,
+            };
+            let width = heads * head_dim;
+            let q = noise(batch * query_len * width, 1);
+            let (k, v) = (noise(batch * key_len * width, 2), noise(batch * key_len * width, 3));
+            let mask: Vec<bool> = (0..batch * key_len).map(|i| i % 5 != 2).collect();
+            let expected = reference::attention(&to_f64(&q), &to_f64(&k), &to_f64(&v), Some(&mask), &shape);
+            let mut out = vec![f32::NAN; q.len()];
+            attention(&q, &k, &v, Some(&mask), &shape, &mut out, None);
+            assert_close(&out, &expected, 1.5e-2, &format!("{isa:?} {shape:?}"));
+        }
+    });
+}
+
+#[test]
+fn forward() {
+    let lengths = SIZES.into_iter().flat_map(|queries| SIZES.map(|keys| (1, 2, 5, queries, keys)));
+    let dims = SIZES.map(|dim| (2, 1, dim, 3, 4));
+    for_each_isa(|isa| {
+        for shape in shapes(lengths.clone().chain(dims)) {
             let width = shape.heads * shape.head_dim;
             let (queries, keys) =
                 (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
@@ -74,6 +112,7 @@ fn large_scores_do_not_overflow() {
         key_len: 2,
         scale: 1.0,
         causal: false,
+        precision: Precision::F32,
     };
     let (q, k, v) = ([1000.0, -1000.0], [1.0, -1.0], [3.0, 5.0]);
     let (mut out, mut lse) = ([0.0; 2], [0.0; 2]);
@@ -85,7 +124,9 @@ fn large_scores_do_not_overflow() {
 #[test]
 fn gradients() {
     for_each_isa(|isa| {
-        for shape in shapes() {
+        for shape in shapes(
+            SIZES.into_iter().flat_map(|len| [(1, 1, 3, len, 3), (1, 1, 3, 3, len), (1, 1, len, 3, 4)]),
+        ) {
             let width = shape.heads * shape.head_dim;
             let (queries, keys) =
                 (shape.batch * shape.query_len * width, shape.batch * shape.key_len * width);
@@ -108,6 +149,39 @@ fn gradients() {
                 assert_gradient(&format!("dv of {what}"), &v, &dout, &dv, 1e-5, |v| {
                     reference::attention(&wide_q, &wide_k, v, mask, &shape)
                 });
+            }
+        }
+    });
+}
+
+/// Rows of three tensors side by side.
+fn beside(parts: [&[f32]; 3], width: usize) -> Vec<f32> {
+    let rows = parts[0].len() / width.max(1);
+    (0..rows).flat_map(|row| parts.map(|part| &part[row * width..(row + 1) * width]).concat()).collect()
+}
+
+#[test]
+fn side_by_side_as_apart() {
+    for_each_isa(|isa| {
+        for shape in shapes(std::iter::empty()).filter(|shape| shape.query_len == shape.key_len) {
+            let width = shape.heads * shape.head_dim;
+            let (rows, len) = (shape.batch * shape.key_len, shape.batch * shape.key_len * width);
+            let (q, k, v, dout) = (noise(len, 1), noise(len, 2), noise(len, 3), noise(len, 4));
+            let qkv = beside([&q, &k, &v], width);
+            for mask in masks(&shape) {
+                let (mask, what) = (mask.as_deref(), format!("{isa:?} {shape:?} mask {mask:?}"));
+                let (mut out, mut lse) = (vec![f32::NAN; len], vec![f32::NAN; rows * shape.heads]);
+                attention(&q, &k, &v, mask, &shape, &mut out, Some(&mut lse));
+                let (mut out_beside, mut lse_beside) =
+                    (vec![f32::NAN; len], vec![f32::NAN; rows * shape.heads]);
+                self_attention(&qkv, mask, &shape, &mut out_beside, Some(&mut lse_beside));
+                assert_eq!((&out, &lse), (&out_beside, &lse_beside), "{what}");
+
+                let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![f32::NAN; len]);
+                attention_backward(&q, &k, &v, &out, &lse, &dout, mask, &shape, &mut dq, &mut dk, &mut dv);
+                let mut dqkv = vec![f32::NAN; 3 * len];
+                self_attention_backward(&qkv, &out, &lse, &dout, mask, &shape, &mut dqkv);
+                assert_eq!(dqkv, beside([&dq, &dk, &dv], width), "{what}");
             }
         }
     });

@@ -6,7 +6,7 @@ use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
     Activation, Targets, activate, activate_backward, batch_norm_backward, batch_norm_train,
     binary_cross_entropy, cross_entropy, l2_normalize, l2_normalize_backward, layer_norm,
-    layer_norm_backward, reference, softmax,
+    layer_norm_backward, reference, rms_norm, rms_norm_backward, softmax,
 };
 
 const ACTIVATIONS: [Activation; 5] =
@@ -90,7 +90,13 @@ fn layer_norms() {
             }
             let (mut dx, mut dgamma, mut dbeta) =
                 (vec![f32::NAN; len], vec![f32::NAN; cols], vec![f32::NAN; cols]);
-            layer_norm_backward(&dy, &x, &gamma, &mean, &rstd, cols, &mut dx, &mut dgamma, &mut dbeta);
+            let mut run = |onto, dx: &mut [f32]| {
+                layer_norm_backward(&dy, &x, &gamma, &mean, &rstd, cols, onto, dx, &mut dgamma, &mut dbeta);
+            };
+            run(false, &mut dx);
+            let mut sum = vec![1.0; len];
+            run(true, &mut sum);
+            assert!(sum.iter().zip(&dx).all(|(sum, dx)| *sum == 1.0 + dx), "{what}: added to what is there");
             let y_of = |x: &[f64], gamma: &[f64], beta: &[f64]| reference::layer_norm(x, gamma, beta, 1e-5).0;
             assert_gradient(&format!("{what} dx"), &x, &dy, &dx, 5e-5, |x| y_of(x, &wide_gamma, &wide_beta));
             let tolerance = sum_tolerance(rows);
@@ -122,6 +128,7 @@ fn layer_norm_gradients_of_many_rows_add_up() {
             mean,
             rstd,
             cols,
+            false,
             &mut dx,
             &mut dgamma,
             &mut dbeta,
@@ -135,6 +142,35 @@ fn layer_norm_gradients_of_many_rows_add_up() {
             let sums: Vec<f64> =
                 first.iter().zip(&second).map(|(&a, &b)| f64::from(a) + f64::from(b)).collect();
             assert_close(&whole, &sums, 1e-4, &format!("{isa:?}"));
+        }
+    });
+}
+
+#[test]
+fn rms_norms() {
+    for_each_isa(|isa| {
+        for (rows, cols) in matrices() {
+            let what = format!("{isa:?} [{rows}, {cols}]");
+            let (len, statistics) = (rows * cols, if cols == 0 { 0 } else { rows });
+            let (x, dy, gamma) = (noise(len, 1), noise(len, 2), noise(cols, 3));
+            let (mut y, mut rstd) = (vec![f32::NAN; len], vec![f32::NAN; statistics]);
+            let (wide_x, wide_gamma) = (to_f64(&x), to_f64(&gamma));
+            let expected = reference::rms_norm(&wide_x, &wide_gamma, 1e-3);
+            rms_norm(&x, &gamma, 1e-3, cols, &mut y, None);
+            assert_close(&y, &expected.0, 2e-5, &what);
+            y.fill(f32::NAN);
+            rms_norm(&x, &gamma, 1e-3, cols, &mut y, Some(&mut rstd));
+            assert_close(&y, &expected.0, 2e-5, &what);
+            assert_close(&rstd, &expected.1, 2e-5, &what);
+            if len > 20_000 {
+                continue; // the large ones take the definition too long
+            }
+            let (mut dx, mut dgamma) = (vec![f32::NAN; len], vec![f32::NAN; cols]);
+            rms_norm_backward(&dy, &x, &gamma, &rstd, cols, &mut dx, &mut dgamma);
+            let y_of = |x: &[f64], gamma: &[f64]| reference::rms_norm(x, gamma, 1e-3).0;
+            assert_gradient(&format!("{what} dx"), &x, &dy, &dx, 5e-5, |x| y_of(x, &wide_gamma));
+            let tolerance = sum_tolerance(rows);
+            assert_gradient(&format!("{what} dgamma"), &gamma, &dy, &dgamma, tolerance, |g| y_of(&wide_x, g));
         }
     });
 }

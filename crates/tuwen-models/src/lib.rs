@@ -3,12 +3,14 @@
 //! A model is a folder with the same files in each: `mod.rs` (the network), `config.rs`, `processor.rs` and
 //! `weights.rs`. Backbones that several families share lie beside the folders.
 
+mod buckets;
 pub mod clip;
 mod cost;
 mod resnet;
 mod vit;
 pub mod what_if;
 
+pub use buckets::buckets;
 pub use cost::{InputCost, ModelCost};
 pub use resnet::{ModifiedResNet, ResNetConfig};
 pub use vit::{VisionTransformer, VitConfig};

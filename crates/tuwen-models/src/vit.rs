@@ -3,11 +3,9 @@
 //! Paper: arXiv 2010.11929 and 2103.00020. Reference: `clip/model.py` (`VisionTransformer`) and transformers'
 //! `modeling_clip.py`, whose parameter names these are.
 
-use std::sync::Arc;
-
-use tuwen_nn::Embedding;
-use tuwen_nn::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Linear, Pass, Scope};
-use tuwen_tensor::{Activation, AttentionMask, Param, Tensor, ops};
+use tuwen_nn::{Embedding, Encoder, EncoderLayerConfig, EncoderLayerInit};
+use tuwen_nn::{Init, LayerNorm, Linear, Pass, Scope, SequenceMask};
+use tuwen_tensor::{Activation, Param, Tensor, ops};
 
 /// Sizes of a vision transformer.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +51,7 @@ pub struct VisionTransformer {
     patch_embedding: Linear,
     position_embedding: Embedding,
     pre_layer_norm: LayerNorm,
-    layers: Vec<Arc<EncoderLayer>>,
+    encoder: Encoder,
     post_layer_norm: LayerNorm,
     patch_size: usize,
 }
@@ -73,7 +71,6 @@ impl VisionTransformer {
             fc2: Init::fan_in(config.intermediate_size),
         };
         let norm = |name| LayerNorm::new(width, config.layer_norm_eps, &scope.enter(name));
-        let layers = scope.enter("encoder").enter("layers");
         let positions = config.grid() * config.grid() + 1;
         let patch_scope = embeddings.enter("patch_embedding");
         Self {
@@ -91,9 +88,13 @@ impl VisionTransformer {
                 &embeddings.enter("position_embedding"),
             ),
             pre_layer_norm: norm("pre_layrnorm"),
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Arc::new(EncoderLayer::new(&config.layer(), &init, &layers.enter(i))))
-                .collect(),
+            encoder: Encoder::new(
+                "vision",
+                config.num_hidden_layers,
+                &config.layer(),
+                &init,
+                &scope.enter("encoder"),
+            ),
             post_layer_norm: norm("post_layernorm"),
             patch_size: config.patch_size,
         }
@@ -113,16 +114,12 @@ impl VisionTransformer {
         let tokens = ops::concat(&[&class, &patches], 1);
         let embeddings = ops::add(&tokens, &self.position_embedding.table());
         pass.record(|| "vision.embeddings".into(), || embeddings.clone());
-        let mut hidden = self.pre_layer_norm.forward(&embeddings);
+        let hidden = self.pre_layer_norm.forward(&embeddings);
         pass.record(|| "vision.pre_layernorm".into(), || hidden.clone());
-        for (i, layer) in self.layers.iter().enumerate() {
-            let layer = layer.clone();
-            hidden = pass.block(&hidden, move |x, _| layer.forward(x, AttentionMask::default()));
-            pass.record(|| format!("vision.layers.{i}"), || hidden.clone());
-        }
-        pass.record(|| "vision.post_layernorm".into(), || self.post_layer_norm.forward(&hidden));
-        let class_rows: Vec<u32> = (0..batch).map(|i| (i * (count + 1)) as u32).collect();
-        let class = ops::gather_rows(&hidden.reshape(&[batch * (count + 1), width]), &class_rows);
+        let class =
+            self.encoder.forward_at(&hidden, &vec![0; batch], &SequenceMask::default(), pass, |all| {
+                pass.record(|| "vision.post_layernorm".into(), || self.post_layer_norm.forward(all));
+            });
         let pooled = self.post_layer_norm.forward(&class);
         pass.record(|| "vision.pooled".into(), || pooled.clone());
         pooled

@@ -30,8 +30,32 @@ impl MultiHeadAttention {
     ///
     /// Shapes: `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
-        let (q, k, v) = (self.q_proj.forward(x), self.k_proj.forward(x), self.v_proj.forward(x));
-        let attended = ops::attention(&q, &k, &v, self.heads, mask);
+        let attended = match self.attend_to_self(x, mask) {
+            Some(attended) => attended,
+            None => self.attended(x, x, mask),
+        };
         self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
+    }
+
+    /// `out_proj(attention) + residual`, where `queries` ask and `x` gives keys and values.
+    ///
+    /// Shapes: queries, residual and result `[batch, queries, width]`, x `[batch, tokens, width]`.
+    pub fn attend(&self, queries: &Tensor, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
+        let attended = self.attended(queries, x, mask);
+        self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
+    }
+
+    /// What the heads see, side by side.
+    fn attended(&self, queries: &Tensor, x: &Tensor, mask: AttentionMask) -> Tensor {
+        let (q, k, v) = (self.q_proj.forward(queries), self.k_proj.forward(x), self.v_proj.forward(x));
+        ops::attention(&q, &k, &v, self.heads, mask, self.q_proj.precision())
+    }
+
+    /// The same for queries of the sequence itself, in one operation; not where a projection has an adapter.
+    fn attend_to_self(&self, x: &Tensor, mask: AttentionMask) -> Option<Tensor> {
+        let projections = [&self.q_proj, &self.k_proj, &self.v_proj].map(Linear::plain);
+        let [Some(q), Some(k), Some(v)] = projections else { return None };
+        let layers = [&q, &k, &v].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
+        Some(ops::self_attention(x, layers, self.heads, mask))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tuwen_tensor::{Activation, Param, Tensor, no_grad, ops};
+use tuwen_tensor::{Activation, Deferred, Param, Tensor, no_grad, ops};
 
 use crate::{Init, Pass, Scope};
 
@@ -44,7 +44,7 @@ impl ConvBatchNorm {
         norm_scope: &Scope,
     ) -> Self {
         let init = Init::fan_in(inner * kernel * kernel);
-        let weight = conv_scope.param("weight", &[out, inner, kernel, kernel], init);
+        let weight = conv_scope.weight("weight", &[out, inner, kernel, kernel], init);
         let norm = BatchNorm {
             weight: norm_scope.param("weight", &[out], Init::Const(gain)),
             bias: norm_scope.param("bias", &[out], Init::ZEROS),
@@ -119,7 +119,14 @@ impl ConvBatchNorm {
             .map(|param| param.value().to_vec());
         let gain: Vec<f32> = gamma.iter().zip(&var).map(|(g, v)| g / (v + EPS).sqrt()).collect();
         let bias: Vec<f32> = beta.iter().zip(&mean).zip(&gain).map(|((b, m), g)| b - m * g).collect();
-        let weight = scale_rows(&self.weight.value(), &gain);
+        let weight = self.weight.value();
+        let precision = weight.precision();
+        let weight = if weight.is_deferred() && !weight.requires_grad() {
+            Tensor::deferred(weight.shape(), ScaledRows { weight: weight.clone(), factors: gain.clone() })
+        } else {
+            scale_rows(&weight, &gain)
+        };
+        let weight = weight.with_precision(precision);
         let bias = Tensor::on(weight.device(), &bias, &[gain.len()]);
         Folded { version: self.version(), weight, bias }
     }
@@ -128,6 +135,23 @@ impl ConvBatchNorm {
     fn version(&self) -> [u64; 5] {
         let norm = &self.norm;
         [&self.weight, &norm.weight, &norm.bias, &norm.running_mean, &norm.running_var].map(Param::version)
+    }
+}
+
+/// A loaded weight whose rows are multiplied by factors when it is packed.
+struct ScaledRows {
+    weight: Tensor,
+    factors: Vec<f32>,
+}
+
+impl Deferred for ScaledRows {
+    fn with_values(&self, read: &mut dyn FnMut(&[f32])) {
+        let mut scaled = self.weight.to_vec();
+        let columns = scaled.len() / self.factors.len().max(1);
+        for (row, factor) in scaled.chunks_exact_mut(columns.max(1)).zip(&self.factors) {
+            row.iter_mut().for_each(|value| *value *= factor);
+        }
+        read(&scaled);
     }
 }
 

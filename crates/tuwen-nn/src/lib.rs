@@ -3,6 +3,7 @@
 mod attention;
 mod collective;
 mod conv;
+mod encoder;
 mod init;
 mod linear;
 mod lora;
@@ -16,6 +17,7 @@ mod transformer;
 pub use attention::MultiHeadAttention;
 pub use collective::{Collective, Single, ThreadRank};
 pub use conv::ConvBatchNorm;
+pub use encoder::{Encoder, SequenceMask};
 pub use init::Init;
 pub use linear::{Embedding, Linear};
 pub use lora::{LoraConfig, merge_lora};

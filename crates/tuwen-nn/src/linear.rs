@@ -1,6 +1,6 @@
 //! Linear layers and embeddings.
 
-use tuwen_tensor::{Activation, Param, Tensor, ops};
+use tuwen_tensor::{Activation, Param, Precision, Tensor, ops};
 
 use crate::lora::LowRank;
 use crate::{Init, Scope};
@@ -21,14 +21,14 @@ impl Linear {
 
     /// A layer without a bias.
     pub fn no_bias(inner: usize, out: usize, weight: Init, scope: &Scope) -> Self {
-        let weight = scope.param("weight", &[out, inner], weight);
+        let weight = scope.weight("weight", &[out, inner], weight);
         Self { weight, bias: None, lora: scope.lora(inner, out) }
     }
 
     /// A convolution of RGB images whose stride is its kernel, as a linear layer over cut-out patches: the weight
     /// `[out, 3, side, side]` is read as `[out, 3 · side · side]`.
     pub fn conv_patch(side: usize, out: usize, weight: Init, scope: &Scope) -> Self {
-        Self { weight: scope.param("weight", &[out, 3, side, side], weight), bias: None, lora: None }
+        Self { weight: scope.weight("weight", &[out, 3, side, side], weight), bias: None, lora: None }
     }
 
     /// Shapes: `[..., in]` to `[..., out]`.
@@ -49,6 +49,16 @@ impl Linear {
                 residual.map_or_else(|| y.clone(), |residual| ops::add(&y, residual))
             }
         }
+    }
+
+    /// Weight and bias, unless there is an adapter beside them.
+    pub(crate) fn plain(&self) -> Option<(Tensor, Option<Tensor>)> {
+        self.lora.is_none().then(|| (self.weight.value(), self.bias.as_ref().map(Param::value)))
+    }
+
+    /// What it multiplies in.
+    pub fn precision(&self) -> Precision {
+        self.weight.value().precision()
     }
 
     /// The layer without its adapter.

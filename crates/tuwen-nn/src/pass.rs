@@ -9,6 +9,7 @@ use tuwen_tensor::{Tensor, checkpoint};
 pub struct Pass {
     mode: Mode,
     checkpointing: bool,
+    all_tokens: bool,
     trace: Option<RefCell<Vec<(String, Tensor)>>>,
 }
 
@@ -38,12 +39,23 @@ impl Pass {
 
     /// Inference that keeps named intermediates, in order of computation.
     pub fn traced() -> Self {
-        Self { trace: Some(RefCell::default()), ..Self::default() }
+        Self { trace: Some(RefCell::default()), all_tokens: true, ..Self::default() }
+    }
+
+    /// Computes the states of all tokens in the last layer too, where only one of them is pooled: what published counts
+    /// of operations assume, and what a trace shows.
+    pub fn of_all_tokens(self) -> Self {
+        Self { all_tokens: true, ..self }
     }
 
     /// Whether [`Pass::block`] computes its block again in the backward pass, instead of keeping what that needs.
     pub fn with_checkpointing(self, checkpointing: bool) -> Self {
         Self { checkpointing, ..self }
+    }
+
+    /// Whether the states of all tokens are computed, though only one is pooled.
+    pub fn is_of_all_tokens(&self) -> bool {
+        self.all_tokens
     }
 
     /// Whether this is a training pass.
@@ -58,7 +70,7 @@ impl Pass {
 
     /// A training pass as this one that leaves no trace.
     pub fn rehearsal(&self) -> Self {
-        Self::rehearse().with_checkpointing(self.checkpointing)
+        Self { all_tokens: self.all_tokens, ..Self::rehearse() }.with_checkpointing(self.checkpointing)
     }
 
     /// Runs a block of a network, from one tensor to one, under gradient checkpointing if this pass has it.

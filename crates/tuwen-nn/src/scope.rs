@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use tuwen_tensor::checkpoint::TensorSource;
-use tuwen_tensor::{Param, Tensor};
+use tuwen_tensor::checkpoint::{StoredTensor, TensorSource};
+use tuwen_tensor::{Param, Precision, Tensor};
 
 use crate::lora::{FACTORS, LowRank};
 use crate::parameters::{Entry, Kind, Parameters};
@@ -17,12 +17,15 @@ use crate::{Init, LoraConfig};
 pub struct Scope {
     root: Arc<Root>,
     path: String,
+    /// Whether weights are multiplied in single precision whatever the root says.
+    exact: bool,
 }
 
 struct Root {
     origin: Origin,
     /// Adapters and where they come from.
     lora: OnceLock<(LoraConfig, Origin)>,
+    precision: OnceLock<Precision>,
     trainable: bool,
     found: Mutex<Found>,
 }
@@ -133,8 +136,14 @@ impl Scope {
     }
 
     fn root(origin: Origin, trainable: bool) -> Self {
-        let root = Root { origin, lora: OnceLock::new(), trainable, found: Mutex::default() };
-        Self { root: Arc::new(root), path: String::new() }
+        let root = Root {
+            origin,
+            lora: OnceLock::new(),
+            precision: OnceLock::new(),
+            trainable,
+            found: Mutex::default(),
+        };
+        Self { root: Arc::new(root), path: String::new(), exact: false }
     }
 
     /// Gives linear layers adapters, drawn from a seed. Nothing else learns but what the settings name.
@@ -147,6 +156,14 @@ impl Scope {
         self.adapted(config, Origin::Load(factors))
     }
 
+    /// What the weights of linear layers and convolutions are multiplied in; single precision unless set. Parameters stay
+    /// in single precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        // A second call comes too late for what was made already; the first one holds.
+        let _ = self.root.precision.set(precision);
+        self
+    }
+
     fn adapted(self, config: LoraConfig, origin: Origin) -> Self {
         self.found().parameters.lora = Some(config.clone());
         // A second call would have nothing left to adapt; the first one holds.
@@ -156,12 +173,28 @@ impl Scope {
 
     /// The scope of a part.
     pub fn enter(&self, part: impl fmt::Display) -> Self {
-        Self { root: self.root.clone(), path: self.name(&part) }
+        Self { root: self.root.clone(), path: self.name(&part), exact: self.exact }
+    }
+
+    /// The same scope for a layer that takes little of the time and from which much of the error of reduced precision
+    /// would come: its weights are multiplied in single precision.
+    #[must_use]
+    pub fn exact(&self) -> Self {
+        Self { exact: true, ..self.clone() }
     }
 
     /// A learnable parameter of this scope.
     pub fn param(&self, name: &str, shape: &[usize], init: Init) -> Param {
         self.entry(name, shape, init, Kind::Parameter, &self.root.origin)
+    }
+
+    /// A learnable matrix or kernel that inputs are multiplied with.
+    pub fn weight(&self, name: &str, shape: &[usize], init: Init) -> Param {
+        let weight = self.param(name, shape, init);
+        if let Some(&precision) = self.root.precision.get().filter(|_| !self.exact) {
+            weight.set_precision(precision);
+        }
+        weight
     }
 
     /// A tensor that the forward pass keeps (running statistics).
@@ -210,7 +243,7 @@ impl Scope {
         let value = match origin {
             Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
             Origin::Count => Tensor::shape_only_parameter(&name, shape),
-            Origin::Load(source) | Origin::Compare(source) => self.read(source.as_ref(), &name, shape),
+            Origin::Load(source) | Origin::Compare(source) => self.read(source, &name, shape),
         };
         let param = Param::new(value, self.learns(&name, kind));
         self.found().parameters.entries.push(Entry { name, param: param.clone(), kind });
@@ -226,8 +259,9 @@ impl Scope {
             }
     }
 
-    /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails.
-    fn read(&self, source: &dyn TensorSource, name: &str, shape: &[usize]) -> Tensor {
+    /// Reads a tensor, or notes why not; a tensor that was not read is never used, as `finish` then fails. What does not
+    /// learn stays in the checkpoint until it is needed.
+    fn read(&self, source: &Arc<dyn TensorSource>, name: &str, shape: &[usize]) -> Tensor {
         let Some(info) = source.info(name) else {
             self.found().report.missing.push((name.to_owned(), None));
             return Tensor::shape_only(shape);
@@ -240,8 +274,13 @@ impl Scope {
         if let Origin::Compare(_) = self.root.origin {
             return Tensor::shape_only(shape);
         }
-        match source.read(name) {
-            Ok(tensor) => Tensor::new(&tensor.to_f32(), shape),
+        let tensor = if self.root.trainable {
+            source.read(name).map(|tensor| Tensor::new(&tensor.to_f32(), shape))
+        } else {
+            StoredTensor::new(source.clone(), name).map(|tensor| Tensor::deferred(shape, tensor))
+        };
+        match tensor {
+            Ok(tensor) => tensor,
             Err(error) => {
                 self.found().report.unreadable.push((name.to_owned(), error.to_string()));
                 Tensor::shape_only(shape)
@@ -282,6 +321,14 @@ mod tests {
     fn edits_are_counted() {
         assert_eq!(edit_distance("kitten", "sitting"), 3);
         assert_eq!(edit_distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn weights_have_the_precision_of_the_root_but_for_exact_layers() {
+        let scope = Scope::init(1).with_precision(Precision::Bf16);
+        let precision = |scope: &Scope| scope.weight("weight", &[2, 2], Init::ZEROS).value().precision();
+        assert_eq!(precision(&scope.enter("a")), Precision::Bf16);
+        assert_eq!(precision(&scope.exact().enter("b")), Precision::F32);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The pre-norm transformer layer that CLIP's two towers share.
 
-use tuwen_tensor::{Activation, AttentionMask, Tensor};
+use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use crate::{Init, LayerNorm, Linear, MultiHeadAttention, Scope};
 
@@ -69,8 +69,55 @@ impl EncoderLayer {
 
     /// Shapes: `[batch, tokens, hidden_size]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
-        let x = &self.self_attn.forward(&self.layer_norm1.forward(x), mask, x);
-        let inner = self.fc1.forward_fused(&self.layer_norm2.forward(x), self.hidden_act, None);
+        self.mlp_of_normed(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, x))
+    }
+
+    /// As [`EncoderLayer::forward`] for one token of each sequence, at these positions: all give keys and values, the
+    /// rest is computed for the one.
+    ///
+    /// Shapes: `[batch, tokens, hidden_size]` and `[batch]` to `[batch, hidden_size]`.
+    pub fn forward_at(&self, x: &Tensor, positions: &[usize], mask: AttentionMask) -> Tensor {
+        let [batch, tokens, width] = x.dims();
+        let normed = self.layer_norm1.forward(x);
+        let one = |x: &Tensor| tokens_at(x, positions).reshape(&[batch, 1, width]);
+        let keys = keys_before(positions, tokens, &mask);
+        let mask = AttentionMask { causal: false, keys: keys.as_deref().or(mask.keys) };
+        self.mlp_of_normed(&self.self_attn.attend(&one(&normed), &normed, mask, &one(x)))
+            .reshape(&[batch, width])
+    }
+
+    /// `mlp(norm(x)) + x`.
+    fn mlp_of_normed(&self, x: &Tensor) -> Tensor {
+        let normed = self.layer_norm2.forward(x);
+        if let (Some(fc1), Some(fc2)) = (self.fc1.plain(), self.fc2.plain()) {
+            let [fc1, fc2] = [&fc1, &fc2].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
+            return ops::mlp(&normed, fc1, self.hidden_act, fc2, Some(x));
+        }
+        let inner = self.fc1.forward_fused(&normed, self.hidden_act, None);
         self.fc2.forward_fused(&inner, Activation::Identity, Some(x))
     }
+}
+
+/// One token of each sequence: `[batch, tokens, width]` and `[batch]` positions to `[batch, width]`.
+///
+/// # Panics
+/// If there is not one position for each sequence, or it lies outside.
+pub(crate) fn tokens_at(x: &Tensor, positions: &[usize]) -> Tensor {
+    let [batch, tokens, width] = x.dims();
+    let inside = positions.len() == batch && positions.iter().all(|&position| position < tokens);
+    assert!(inside, "{positions:?} in {batch} sequences of {tokens}");
+    let rows: Vec<u32> = positions.iter().enumerate().map(|(i, at)| (i * tokens + at) as u32).collect();
+    ops::gather_rows(&x.reshape(&[batch * tokens, width]), &rows)
+}
+
+/// The keys `[batch, tokens]` that a causal mask shows to a query at each position; `None` if these are all that it has.
+fn keys_before(positions: &[usize], tokens: usize, mask: &AttentionMask) -> Option<Vec<bool>> {
+    if !mask.causal || positions.iter().all(|&position| position + 1 == tokens) {
+        return None;
+    }
+    let mut keys = mask.keys.map_or_else(|| vec![true; positions.len() * tokens], <[bool]>::to_vec);
+    for (row, position) in keys.chunks_exact_mut(tokens).zip(positions) {
+        row[position + 1..].fill(false);
+    }
+    Some(keys)
 }

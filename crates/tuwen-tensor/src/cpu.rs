@@ -1,10 +1,10 @@
 //! The CPU device: host memory from the pool, kernels of `tuwen-kernels`.
 
 use tuwen_kernels as kernels;
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
 
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
+use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
 use crate::pool::HostMemory;
 
 /// The CPU.
@@ -17,6 +17,13 @@ fn host(buffer: &Buffer) -> &[f32] {
 
 fn host_mut(buffer: &mut Buffer) -> &mut [f32] {
     buffer.storage_mut::<HostMemory>().as_mut_slice()
+}
+
+fn values<'a>(weight: Weight<'a>) -> &'a [f32] {
+    match weight {
+        Weight::Buffer(buffer) => host(buffer),
+        Weight::Host(values) => values,
+    }
 }
 
 /// A recycled buffer that `fill` writes in full.
@@ -84,8 +91,18 @@ impl Device for Cpu {
         host(buffer).to_vec()
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed {
-        Packed::new(PackedB::pack(MatRef::new(host(weight), out, inner).t()))
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed {
+        Packed::new(PackedB::pack_as(MatRef::new(values(weight), out, inner).t(), precision))
+    }
+
+    fn pack_linear_backward(
+        &self,
+        weight: &Buffer,
+        out: usize,
+        inner: usize,
+        precision: Precision,
+    ) -> Packed {
+        Packed::new(PackedB::pack_as(MatRef::new(host(weight), out, inner), precision))
     }
 
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer {
@@ -94,16 +111,49 @@ impl Device for Cpu {
         filled(rows * weight.n(), |y| kernels::gemm(a, weight, y, &kernel_epilogue(&epilogue)))
     }
 
-    fn matmul(&self, a: &Buffer, ta: bool, b: &Buffer, tb: bool, m: usize, k: usize, n: usize) -> Buffer {
+    fn matmul(
+        &self,
+        [(a, ta), (b, tb)]: [(&Buffer, bool); 2],
+        [m, k, n]: [usize; 3],
+        precision: Precision,
+    ) -> Buffer {
         let oriented = |data, transposed, rows, cols| {
             if transposed { MatRef::new(data, cols, rows).t() } else { MatRef::new(data, rows, cols) }
         };
         let (a, b) = (oriented(host(a), ta, m, k), oriented(host(b), tb, k, n));
-        filled(m * n, |y| kernels::matmul(a, b, y, &kernels::Epilogue::default()))
+        filled(m * n, |y| kernels::matmul_as(precision, a, b, y, &kernels::Epilogue::default()))
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed {
-        Packed::new(PackedConv::pack(host(weight), shape))
+    fn mlp(
+        &self,
+        x: &Buffer,
+        weights: MlpWeights,
+        rows: usize,
+        residual: Option<&Buffer>,
+    ) -> (Buffer, Buffer) {
+        let MlpWeights { fc1, bias1, activation, fc2, bias2 } = weights;
+        let (fc1, fc2) = (fc1.get::<PackedB>(), fc2.get::<PackedB>());
+        let mlp = kernels::Mlp { fc1, bias1: bias1.map(host), activation, fc2, bias2: bias2.map(host) };
+        let mut z = scratch(rows * fc1.n());
+        let y = filled(rows * fc2.n(), |y| {
+            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut z), y);
+        });
+        (y, z)
+    }
+
+    fn mlp_backward(&self, dy: &Buffer, mut z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+        let (fc1, fc2) = (weights.fc1.get::<PackedB>(), weights.fc2.get::<PackedB>());
+        let mlp = kernels::MlpBackward { fc2, activation: weights.activation, fc1 };
+        let [mut dz, mut dbias1] = [z.len(), fc1.k()].map(scratch);
+        let dx = filled(rows * fc1.n(), |dx| {
+            let (z, dz, dbias1) = (host_mut(&mut z), host_mut(&mut dz), host_mut(&mut dbias1));
+            kernels::mlp_backward(host(dy), rows, &mlp, z, dz, dbias1, dx);
+        });
+        MlpGradients { dx, activated: z, dz, dbias1 }
+    }
+
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
+        Packed::new(PackedConv::pack(values(weight), shape, precision))
     }
 
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {
@@ -162,6 +212,34 @@ impl Device for Cpu {
         [dq, dk, dv]
     }
 
+    fn self_attention(
+        &self,
+        qkv: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> (Buffer, Buffer) {
+        let mut lse = scratch(shape.batch * shape.heads * shape.query_len);
+        let out = filled(qkv.len() / 3, |out| {
+            kernels::self_attention(host(qkv), key_mask, shape, out, Some(host_mut(&mut lse)));
+        });
+        (out, lse)
+    }
+
+    fn self_attention_backward(
+        &self,
+        qkv: &Buffer,
+        out: &Buffer,
+        lse: &Buffer,
+        dout: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> Buffer {
+        filled(qkv.len(), |dqkv| {
+            let (out, lse, dout) = (host(out), host(lse), host(dout));
+            kernels::self_attention_backward(host(qkv), out, lse, dout, key_mask, shape, dqkv);
+        })
+    }
+
     fn attention_weights(
         &self,
         q: &Buffer,
@@ -191,21 +269,23 @@ impl Device for Cpu {
         x: &Buffer,
         gamma: &Buffer,
         [mean, rstd]: [&Buffer; 2],
+        dx: Option<Buffer>,
     ) -> [Buffer; 3] {
         let (mut dgamma, mut dbeta) = (scratch(gamma.len()), scratch(gamma.len()));
-        let dx = filled(x.len(), |dx| {
-            kernels::layer_norm_backward(
-                host(dy),
-                host(x),
-                host(gamma),
-                host(mean),
-                host(rstd),
-                gamma.len(),
-                dx,
-                host_mut(&mut dgamma),
-                host_mut(&mut dbeta),
-            );
-        });
+        let onto = dx.is_some();
+        let mut dx = dx.unwrap_or_else(|| scratch(x.len()));
+        kernels::layer_norm_backward(
+            host(dy),
+            host(x),
+            host(gamma),
+            host(mean),
+            host(rstd),
+            gamma.len(),
+            onto,
+            host_mut(&mut dx),
+            host_mut(&mut dgamma),
+            host_mut(&mut dbeta),
+        );
         [dx, dgamma, dbeta]
     }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 /// Memory of a device. Only its device knows what is inside; everyone else may ask for its length.
 pub struct Buffer {
@@ -41,6 +41,15 @@ impl Buffer {
     pub fn storage_mut<T: 'static>(&mut self) -> &mut T {
         self.storage.downcast_mut().expect("a buffer stays on the device that made it")
     }
+}
+
+/// The values of a weight that is to be packed.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Held by the device.
+    Buffer(&'a Buffer),
+    /// On the host, for this once.
+    Host(&'a [f32]),
 }
 
 /// A weight in the form that a device multiplies fastest; opaque like [`Buffer`].
@@ -82,6 +91,33 @@ pub struct Epilogue<'a> {
     pub residual_first: bool,
 }
 
+/// The weights of an MLP `fc2(activation(fc1(x)))`, packed for one direction.
+#[derive(Clone, Copy)]
+pub struct MlpWeights<'a> {
+    /// By [`Device::pack_linear`] for the forward pass, by [`Device::pack_linear_backward`] for the other.
+    pub fc1: &'a Packed,
+    /// Of the forward pass.
+    pub bias1: Option<&'a Buffer>,
+    /// Between the two.
+    pub activation: Activation,
+    /// As `fc1`.
+    pub fc2: &'a Packed,
+    /// Of the forward pass.
+    pub bias2: Option<&'a Buffer>,
+}
+
+/// What the backward pass of an MLP gives, for `rows` rows.
+pub struct MlpGradients {
+    /// Gradient of the input.
+    pub dx: Buffer,
+    /// The output of the activation, which the gradient of the second weight needs.
+    pub activated: Buffer,
+    /// Gradient of the activation's input.
+    pub dz: Buffer,
+    /// Gradient of the first bias.
+    pub dbias1: Buffer,
+}
+
 /// Where buffers live and operations run. Buffers are f32, row-major and contiguous; each operation writes into a
 /// fresh buffer. Nothing above this trait may assume that a buffer is host memory.
 ///
@@ -97,15 +133,30 @@ pub trait Device: Send + Sync + Debug {
     /// Copies a buffer to the host.
     fn read(&self, buffer: &Buffer) -> Vec<f32>;
 
-    /// Packs a linear weight `[out, in]`.
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed;
+    /// Packs a linear weight `[out, in]` for products of a precision.
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed;
+    /// Packs a linear weight `[out, in]` for products of a gradient `[rows, out]` with it, which [`Device::linear`] computes.
+    fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision)
+    -> Packed;
     /// `x [rows, in] · weightᵀ`, then the epilogue.
     fn linear(&self, x: &Buffer, weight: &Packed, rows: usize, epilogue: Epilogue) -> Buffer;
-    /// `op(a) [m, k] · op(b) [k, n]`; a transposed operand is stored as `[k, m]` or `[n, k]`.
-    fn matmul(&self, a: &Buffer, ta: bool, b: &Buffer, tb: bool, m: usize, k: usize, n: usize) -> Buffer;
+    /// `op(a) [m, k] · op(b) [k, n]` for `size` m, k, n; an operand marked as transposed is stored as `[k, m]` or `[n, k]`.
+    /// [`Precision::Int8`] is for weights: here it is as [`Precision::Bf16`].
+    fn matmul(&self, operands: [(&Buffer, bool); 2], size: [usize; 3], precision: Precision) -> Buffer;
 
-    /// Packs a convolution weight `[out, in, kernel, kernel]`.
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed;
+    /// `fc2(activation(fc1(x))) + residual` of rows, and the input of the activation.
+    fn mlp(
+        &self,
+        x: &Buffer,
+        weights: MlpWeights,
+        rows: usize,
+        residual: Option<&Buffer>,
+    ) -> (Buffer, Buffer);
+    /// Gradients of [`Device::mlp`] from that of its result and the input `z` of the activation.
+    fn mlp_backward(&self, dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
+
+    /// Packs a convolution weight `[out, in, kernel, kernel]` for convolutions of a precision.
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
     /// Gradient of [`Device::conv2d`] with respect to its input.
@@ -132,6 +183,23 @@ pub trait Device: Send + Sync + Debug {
         key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> [Buffer; 3];
+    /// [`Device::attention`] of sequences to themselves: queries, keys and values stand side by side in `qkv`.
+    fn self_attention(
+        &self,
+        qkv: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> (Buffer, Buffer);
+    /// Gradient of [`Device::self_attention`].
+    fn self_attention_backward(
+        &self,
+        qkv: &Buffer,
+        out: &Buffer,
+        lse: &Buffer,
+        dout: &Buffer,
+        key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> Buffer;
     /// The attention probabilities `[batch, heads, queries, keys]`, for inspection.
     fn attention_weights(
         &self,
@@ -143,13 +211,14 @@ pub trait Device: Send + Sync + Debug {
 
     /// Layer normalisation of rows.
     fn layer_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, eps: f32) -> Normed;
-    /// Gradients of [`Device::layer_norm`] with respect to x, gamma and beta.
+    /// Gradients of [`Device::layer_norm`] with respect to x, gamma and beta; the first is added to `dx` if that is given.
     fn layer_norm_backward(
         &self,
         dy: &Buffer,
         x: &Buffer,
         gamma: &Buffer,
         normed: [&Buffer; 2],
+        dx: Option<Buffer>,
     ) -> [Buffer; 3];
     /// Batch normalisation with batch statistics, plus residual, plus ReLU.
     fn batch_norm(

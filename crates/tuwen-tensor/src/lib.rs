@@ -9,18 +9,21 @@
 
 pub mod checkpoint;
 mod cpu;
+mod deferred;
 mod device;
 pub mod meter;
 pub mod ops;
 mod param;
 mod pool;
+pub mod profile;
 mod tape;
 mod tensor;
 
 pub use cpu::Cpu;
-pub use device::{Buffer, Device, Normed, Packed};
+pub use deferred::Deferred;
+pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed, Weight};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, no_grad};
 pub use tensor::Tensor;
-pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use crate::Tensor;
 use crate::device::Buffer;
+use crate::{Precision, Tensor};
 
 /// A named tensor of a model. Cloning shares it: tied weights are one parameter under two names.
 #[derive(Clone, Debug)]
@@ -49,6 +49,11 @@ impl Param {
         self.set(if trainable { value.leaf() } else { value.detach() });
     }
 
+    /// Sets what it is multiplied in where it is a weight.
+    pub fn set_precision(&self, precision: Precision) {
+        self.set(self.value().with_precision(precision));
+    }
+
     /// Replaces its value; the shape stays.
     ///
     /// # Panics
@@ -56,6 +61,7 @@ impl Param {
     pub fn assign(&self, value: &Tensor) {
         let old = self.value();
         assert_eq!(old.shape(), value.shape(), "a parameter keeps its shape");
+        let value = value.with_precision(old.precision());
         self.set(if old.requires_grad() { value.leaf() } else { value.detach() });
     }
 
@@ -63,11 +69,11 @@ impl Param {
     pub fn update(&self, change: impl FnOnce(&mut Buffer)) {
         let mut slot = self.0.value.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let device = slot.device();
-        let (shape, trainable) = (slot.shape().to_vec(), slot.requires_grad());
+        let (shape, trainable, precision) = (slot.shape().to_vec(), slot.requires_grad(), slot.precision());
         let old = std::mem::replace(&mut *slot, Tensor::from_buffer(device, device.upload(&[]), &[0]));
         let mut buffer = old.into_buffer();
         change(&mut buffer);
-        let value = Tensor::from_buffer(device, buffer, &shape);
+        let value = Tensor::from_buffer(device, buffer, &shape).with_precision(precision);
         *slot = if trainable { value.leaf() } else { value };
         self.0.version.fetch_add(1, Ordering::Release);
     }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::{Tensor, ops};
 
-/// From the gradient of the output to one gradient an input, or `None` for an input that needs none. What an operation
+/// From the gradient of the output, and what the gradient of the first input amounts to so far, to one gradient an input,
+/// or `None` for an input that needs none; that of the first input then includes what it amounted to. What an operation
 /// knows of leaves that are no inputs of it, it adds to the gradients.
-type Backward = Box<dyn FnOnce(Tensor, &mut Gradients) -> Vec<Option<Tensor>> + Send>;
+type Backward = Box<dyn FnOnce(Tensor, Option<Tensor>, &mut Gradients) -> Vec<Option<Tensor>> + Send>;
 
 /// One recorded operation, or a leaf.
 pub(crate) struct Node {
@@ -77,13 +78,33 @@ pub(crate) fn record(
     inputs: &[&Tensor],
     backward: impl FnOnce(Tensor) -> Vec<Option<Tensor>> + Send + 'static,
 ) -> Tensor {
-    record_with_leaves(output, inputs, move |gradient, _| backward(gradient))
+    record_onto(output, inputs, move |gradient, sum| {
+        let mut gradients = backward(gradient);
+        if let Some(sum) = sum {
+            let first = gradients.first_mut().expect("an operation with a gradient so far has an input");
+            *first = Some(match first.take() {
+                Some(contribution) => sum.accumulate(contribution),
+                None => sum,
+            });
+        }
+        gradients
+    })
+}
+
+/// As [`record`], for an operation that adds to the gradient of its first input as it computes its own: `backward` gets
+/// what that amounts to so far, if anything, and returns the sum.
+pub(crate) fn record_onto(
+    output: Tensor,
+    inputs: &[&Tensor],
+    backward: impl FnOnce(Tensor, Option<Tensor>) -> Vec<Option<Tensor>> + Send + 'static,
+) -> Tensor {
+    record_with_leaves(output, inputs, move |gradient, sum, _| backward(gradient, sum))
 }
 
 fn record_with_leaves(
     output: Tensor,
     inputs: &[&Tensor],
-    backward: impl FnOnce(Tensor, &mut Gradients) -> Vec<Option<Tensor>> + Send + 'static,
+    backward: impl FnOnce(Tensor, Option<Tensor>, &mut Gradients) -> Vec<Option<Tensor>> + Send + 'static,
 ) -> Tensor {
     let inputs = inputs.iter().map(|tensor| tensor.node().cloned()).collect();
     output.with_node(Node::new(inputs, Some(Box::new(backward))))
@@ -104,12 +125,15 @@ pub fn checkpoint(x: &Tensor, mut f: impl FnMut(&Tensor) -> Tensor + Send + 'sta
         return y;
     }
     let (saved, wanted) = (x.detach(), x.node().is_some());
-    record_with_leaves(y, &[x], move |dy, gradients| {
+    record_with_leaves(y, &[x], move |dy, sum, gradients| {
         let x = if wanted { saved.leaf() } else { saved };
         let mut inner = with_recording(true, || f(&x)).backward_from(dy);
         let dx = inner.take(&x);
         gradients.accumulate(inner);
-        vec![dx]
+        vec![match (sum, dx) {
+            (Some(sum), Some(dx)) => Some(sum.accumulate(dx)),
+            (sum, dx) => sum.or(dx),
+        }]
     })
 }
 
@@ -181,7 +205,9 @@ pub(crate) fn backward(root: Tensor, seed: Tensor) -> Gradients {
             gradients.add(id, gradient);
             continue;
         };
-        for (input, contribution) in node.inputs.iter().zip(run(gradient, &mut gradients)) {
+        let so_far = |input: &Arc<Node>| pending.remove(&input.id).map(|(_, sum)| sum);
+        let first = node.inputs.first().and_then(Option::as_ref).and_then(so_far);
+        for (input, contribution) in node.inputs.iter().zip(run(gradient, first, &mut gradients)) {
             let (Some(input), Some(contribution)) = (input, contribution) else { continue };
             let sum = match pending.remove(&input.id) {
                 Some((_, sum)) => sum.accumulate(contribution),

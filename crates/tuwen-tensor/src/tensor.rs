@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::device::{Buffer, Device, Packed};
+use crate::deferred::{Deferred, Values};
+use crate::device::{Buffer, Device, Packed, Weight};
 use crate::meter::Meter;
 use crate::tape::{self, Gradients, Node};
-use crate::{Cpu, ops};
+use crate::{Cpu, Precision, ops};
 
 /// An immutable f32 tensor, contiguous and row-major. Cloning shares the buffer.
 #[derive(Clone)]
@@ -14,9 +15,11 @@ pub struct Tensor(Arc<Inner>);
 
 struct Inner {
     shape: Vec<usize>,
-    buffer: Arc<Buffer>,
+    values: Arc<Values>,
     device: &'static dyn Device,
     node: Option<Arc<Node>>,
+    /// What it is multiplied in where it is a weight.
+    precision: Precision,
     /// The form in which a weight is multiplied, made at its first use.
     packed: OnceLock<Packed>,
 }
@@ -57,13 +60,30 @@ impl Tensor {
     }
 
     pub(crate) fn from_buffer(device: &'static dyn Device, buffer: Buffer, shape: &[usize]) -> Self {
-        Self::share(device, Arc::new(buffer), shape)
+        Self::share(device, Arc::new(Values::held(buffer)), shape)
     }
 
-    fn share(device: &'static dyn Device, buffer: Arc<Buffer>, shape: &[usize]) -> Self {
+    /// A tensor on the CPU whose values stay at their source until they are needed.
+    pub fn deferred(shape: &[usize], source: impl Deferred + 'static) -> Self {
+        Self::share(&Cpu, Arc::new(Values::deferred(shape.iter().product(), source)), shape)
+    }
+
+    /// Whether the values are still at their source.
+    pub fn is_deferred(&self) -> bool {
+        self.source().is_some()
+    }
+
+    fn share(device: &'static dyn Device, values: Arc<Values>, shape: &[usize]) -> Self {
         let elements: usize = shape.iter().product();
-        assert_eq!(elements, buffer.len(), "shape {shape:?} does not hold {} elements", buffer.len());
-        Self(Arc::new(Inner { shape: shape.to_vec(), buffer, device, node: None, packed: OnceLock::new() }))
+        assert_eq!(elements, values.len(), "shape {shape:?} does not hold {} elements", values.len());
+        Self(Arc::new(Inner {
+            shape: shape.to_vec(),
+            values,
+            device,
+            node: None,
+            precision: Precision::F32,
+            packed: OnceLock::new(),
+        }))
     }
 
     /// Lengths of the axes.
@@ -87,7 +107,7 @@ impl Tensor {
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.0.buffer.len()
+        self.0.values.len()
     }
 
     /// Where the tensor lives.
@@ -97,7 +117,18 @@ impl Tensor {
 
     /// Copies the values to the host.
     pub fn to_vec(&self) -> Vec<f32> {
-        self.device().read(self.buffer())
+        let Some(source) = self.source() else { return self.device().read(self.buffer()) };
+        let mut copy = Vec::with_capacity(self.elements());
+        source.with_values(&mut |values| copy.extend_from_slice(values));
+        copy
+    }
+
+    /// Calls `read` with the values on the host; those of a deferred tensor stay at their source.
+    pub fn with_values(&self, mut read: impl FnMut(&[f32])) {
+        match self.source() {
+            Some(source) => source.with_values(&mut read),
+            None => read(&self.device().read(self.buffer())),
+        }
     }
 
     /// The value of a tensor of one element.
@@ -116,12 +147,22 @@ impl Tensor {
 
     /// The same values off the tape; no copy.
     pub fn detach(&self) -> Self {
-        Self::share(self.0.device, self.0.buffer.clone(), &self.0.shape)
+        self.remade(None, self.0.precision)
+    }
+
+    /// The same values, to be multiplied in this precision where they are a weight.
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        self.remade(self.0.node.clone(), precision)
+    }
+
+    /// What it is multiplied in where it is a weight; single precision unless set.
+    pub fn precision(&self) -> Precision {
+        self.0.precision
     }
 
     /// The same values, off the tape, under another shape.
     pub(crate) fn view(&self, shape: &[usize]) -> Self {
-        Self::share(self.0.device, self.0.buffer.clone(), shape)
+        Self::share(self.0.device, self.0.values.clone(), shape)
     }
 
     /// The same values as a leaf: [`Tensor::backward`] gives a gradient for it.
@@ -156,7 +197,12 @@ impl Tensor {
     }
 
     pub(crate) fn buffer(&self) -> &Buffer {
-        &self.0.buffer
+        self.0.values.buffer(self.0.device)
+    }
+
+    /// Where the values are, as long as they are not held.
+    pub(crate) fn source(&self) -> Option<&dyn Deferred> {
+        self.0.values.source()
     }
 
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {
@@ -164,17 +210,23 @@ impl Tensor {
     }
 
     pub(crate) fn with_node(&self, node: Arc<Node>) -> Self {
+        self.remade(Some(node), self.0.precision)
+    }
+
+    fn remade(&self, node: Option<Arc<Node>>, precision: Precision) -> Self {
         Self(Arc::new(Inner {
             shape: self.0.shape.clone(),
-            buffer: self.0.buffer.clone(),
+            values: self.0.values.clone(),
             device: self.0.device,
-            node: Some(node),
+            node,
+            precision,
             packed: OnceLock::new(),
         }))
     }
 
-    pub(crate) fn packed(&self, pack: impl FnOnce() -> Packed) -> &Packed {
-        self.0.packed.get_or_init(pack)
+    /// The form in which this weight is multiplied.
+    pub(crate) fn packed(&self, pack: impl FnOnce(Weight) -> Packed) -> &Packed {
+        self.0.packed.get_or_init(|| self.0.values.with_weight(self.0.device, pack))
     }
 
     /// `self + other`, reusing this buffer when nobody else holds it.
@@ -190,10 +242,13 @@ impl Tensor {
     pub(crate) fn into_buffer(self) -> Buffer {
         let device = self.device();
         let shared = match Arc::try_unwrap(self.0) {
-            Ok(inner) => inner.buffer,
-            Err(shared) => shared.buffer.clone(),
+            Ok(inner) => inner.values,
+            Err(shared) => shared.values.clone(),
         };
-        Arc::try_unwrap(shared).unwrap_or_else(|shared| device.scale(&shared, 1.0))
+        match Arc::try_unwrap(shared) {
+            Ok(values) => values.into_buffer(device),
+            Err(shared) => device.scale(shared.buffer(device), 1.0),
+        }
     }
 }
 

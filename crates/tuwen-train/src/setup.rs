@@ -110,7 +110,7 @@ fn parts(
         processor,
         tokenizer,
     };
-    Ok((config, preparation, scope))
+    Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
 }
 
 /// Images as the program prepares them that loads the exported model.

@@ -2,24 +2,18 @@
 
 #![allow(clippy::print_stderr)] // says what it skips
 
+#[path = "../../tuwen/tests/common/golden.rs"]
+mod golden;
+
 use std::path::{Path, PathBuf};
 
+use golden::case;
 use serde_json::Value;
 use tuwen_models::clip::{Clip, TokenIds};
 use tuwen_nn::{ContrastiveLoss, PairLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{TensorSource, open};
 use tuwen_train::{Decay, Optimizer, Schedule, Settings};
-
-/// The folder of a golden case, where the reference results are at hand.
-fn case(name: &str) -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures")).join(name);
-    if !path.is_dir() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")

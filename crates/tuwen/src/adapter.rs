@@ -208,6 +208,20 @@ impl TensorSource for Adapted {
         let merged = merge_lora(&tensor(base), &a, &b, self.adapter.config.scaling(a.shape()[0]));
         Ok(RawTensor::from_f32(merged.shape(), &merged.to_vec()))
     }
+
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        let tensors = &self.adapter.tensors;
+        if tensors.info(name).is_some() {
+            return tensors.check(name);
+        }
+        // Shapes were compared when the adapter was put over its base.
+        self.base.check(name)?;
+        self.factors(name).into_iter().flatten().try_for_each(|factor| tensors.check(&factor))
+    }
+
+    fn release(&self, name: &str) {
+        self.base.release(name);
+    }
 }
 
 /// The factors of an adapter.

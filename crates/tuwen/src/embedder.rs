@@ -1,5 +1,7 @@
 //! Images and texts to vectors.
 
+use std::collections::HashMap;
+
 use tuwen_data::image::{ImageError, Picture, RgbImage};
 use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
@@ -7,7 +9,7 @@ use tuwen_models::clip::{ImageFeatures, TokenIds};
 use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, ops};
 
-use crate::{Embeddings, Error, Model};
+use crate::{Embeddings, Error, Model, Precision};
 
 /// Images that go through the network together: enough to keep it busy, few enough for small memories
 /// and for progress to be seen.
@@ -40,6 +42,11 @@ impl Embedder<'_> {
     /// Width of the vector of an image.
     pub fn dim(&self) -> usize {
         self.model.config().image_feature_dim(self.features)
+    }
+
+    /// What the network multiplies in: vectors of different precisions differ a little.
+    pub fn precision(&self) -> Precision {
+        self.model.precision()
     }
 
     /// Images that go through the network together in [`Embedder::pixels`].
@@ -78,21 +85,23 @@ impl Embedder<'_> {
         )
     }
 
-    /// Vectors of texts.
+    /// Vectors of texts; what occurs several times is computed once.
     ///
     /// # Errors
     /// A model that cannot read texts.
     pub fn texts(&self, texts: &[impl AsRef<str>]) -> Result<Texts, Error> {
         let batch = self.model.tokenizer.encode(texts)?;
-        let dim = self.model.config().projection_dim;
-        let mut values = Vec::with_capacity(texts.len() * dim);
-        for ids in batch.ids.chunks(TEXT_BATCH * batch.context_length.max(1)) {
-            let tokens = TokenIds { ids: ids.to_vec(), length: batch.context_length, attention_mask: None };
+        let (length, dim) = (batch.context_length, self.model.config().projection_dim);
+        let (distinct, places) = distinct(batch.ids.chunks_exact(length.max(1)));
+        let mut computed = Vec::with_capacity(distinct.len() * dim);
+        for rows in distinct.chunks(TEXT_BATCH) {
+            let tokens = TokenIds { ids: rows.concat(), length, attention_mask: None };
             let features = self.model.clip.text_features_by_length(&tokens, &Pass::eval());
             let normalized = self.features == ImageFeatures::Normalized;
             let vectors = if normalized { ops::l2_normalize(&features) } else { features };
-            values.extend(vectors.to_vec());
+            computed.extend(vectors.to_vec());
         }
+        let values = places.iter().flat_map(|&place| &computed[place * dim..][..dim]).copied().collect();
         Ok(Texts { embeddings: Embeddings::new(values, dim), truncated: batch.truncated })
     }
 
@@ -119,5 +128,29 @@ impl Embedder<'_> {
             self.model.clip.image_features_as(self.features, &pixel_values, &Pass::eval()).to_vec()
         };
         Embeddings::new(batches.flat_map(embed).collect(), self.dim())
+    }
+}
+
+/// The different ones among some rows, in the order of their first appearance, and for each row which of them it is.
+fn distinct<'r>(rows: impl Iterator<Item = &'r [u32]>) -> (Vec<&'r [u32]>, Vec<usize>) {
+    let (mut distinct, mut known) = (Vec::new(), HashMap::new());
+    let place = |row: &'r [u32]| {
+        *known.entry(row).or_insert_with(|| {
+            distinct.push(row);
+            distinct.len() - 1
+        })
+    };
+    let places = rows.map(place).collect();
+    (distinct, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_again() {
+        let rows: [&[u32]; 5] = [&[1, 2], &[3, 4], &[1, 2], &[1, 3], &[3, 4]];
+        assert_eq!(distinct(rows.into_iter()), (vec![rows[0], rows[1], rows[3]], vec![0, 1, 0, 2, 1]));
     }
 }

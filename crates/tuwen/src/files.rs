@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tuwen_data::tokenizer::ClipTokenizer;
+use tuwen_kernels::Precision;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig};
 use tuwen_nn::{LoadReport, Scope};
@@ -37,6 +38,8 @@ pub struct ModelFiles {
     pub notes: Vec<String>,
     /// The classifier that the model was fine-tuned with.
     pub own_classifier: Option<LinearClassifier>,
+    /// What the network multiplies in.
+    pub precision: Precision,
     /// The first size in which weights and configuration differ; then they do not load.
     misfit: Option<String>,
     pub(crate) tokenizer: Tokenizer,
@@ -84,7 +87,8 @@ impl ModelFiles {
     /// # Errors
     /// The report of everything that does not fit.
     pub fn load(&self) -> Result<Clip, Error> {
-        let loaded = Clip::new(&self.config, Scope::load(Arc::clone(&self.weights)));
+        let scope = Scope::load(Arc::clone(&self.weights)).with_precision(self.precision);
+        let loaded = Clip::new(&self.config, scope);
         loaded.map_err(|report| self.does_not_fit(report))
     }
 
@@ -121,8 +125,18 @@ impl ModelFiles {
         let tokenizer = Tokenizer::read(place, origin, &config.text)?;
         let weights = Arc::from(weights);
         let own_classifier = LinearClassifier::beside(place, &config)?;
-        let name = model.to_owned();
-        Ok(Self { name, config, weights, weights_path, processor, notes, own_classifier, misfit, tokenizer })
+        Ok(Self {
+            name: model.to_owned(),
+            config,
+            weights,
+            weights_path,
+            processor,
+            notes,
+            own_classifier,
+            precision: options.precision,
+            misfit,
+            tokenizer,
+        })
     }
 }
 

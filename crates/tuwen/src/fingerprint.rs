@@ -1,6 +1,8 @@
 //! A number that tells models apart.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+
+use tuwen_kernels::parallel_chunks_mut;
 
 use crate::Model;
 
@@ -9,38 +11,55 @@ const PROBE: &str = "Tuwen 图文: a photo of a  cat, 1234 dogs & Straßenbahn \
 
 impl Model {
     /// Sixteen hexadecimal digits that follow from everything that decides its answers: weights, sizes, preprocessing
-    /// and tokenizer. Equal for two loads of one model wherever its files are; no protection against forgery.
+    /// and tokenizer. Equal for two loads of one model wherever its files are; no protection against forgery. The
+    /// precision of its products is no part of it.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Fnv::new();
+        let mut hash = Fnv::default();
         // Writing to a hash cannot fail.
         let _ = write!(hash, "{:?}{:?}", self.config(), self.processor.transform);
         if let Some(tokenizer) = self.tokenizer.get() {
             let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
         }
-        for entry in self.network().parameters().iter() {
-            let value = entry.param.value();
-            let _ = write!(hash, "{}{:?}", entry.name, value.shape());
-            value.to_vec().iter().for_each(|value| hash.add(u64::from(value.to_bits())));
+        let parameters: Vec<_> = self.network().parameters().iter().collect();
+        let mut of_values = vec![0; parameters.len()];
+        parallel_chunks_mut(&mut of_values, 1, |i, out| {
+            let mut hash = Fnv::default();
+            parameters[i].param.value().with_values(|values| {
+                values.iter().for_each(|value| hash.add(u64::from(value.to_bits())));
+            });
+            out[0] = hash.0;
+        });
+        for (entry, of_values) in parameters.iter().zip(of_values) {
+            let _ = write!(hash, "{}{:?}", entry.name, entry.param.shape());
+            hash.add(of_values);
         }
-        format!("{:016x}", hash.0)
+        hash.to_string()
     }
 }
 
 /// FNV-1a of 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>), over words as well as bytes.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
-impl Fnv {
-    fn new() -> Self {
+impl Default for Fnv {
+    fn default() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
+}
 
+impl Fnv {
     fn add(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
     }
 }
 
-impl std::fmt::Write for Fnv {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+impl fmt::Display for Fnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
         text.bytes().for_each(|byte| self.add(u64::from(byte)));
         Ok(())
     }

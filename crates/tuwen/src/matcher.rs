@@ -43,7 +43,7 @@ impl Matcher {
         Ok(Self::new(model, model.embed_classes(labels, templates)?))
     }
 
-    fn new(model: &Model, texts: Texts) -> Self {
+    pub(crate) fn new(model: &Model, texts: Texts) -> Self {
         let Texts { embeddings, truncated } = texts;
         Self { targets: embeddings, logit_scale: model.logit_scale(), truncated }
     }

@@ -5,7 +5,7 @@ use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, ImageFeatures};
 
 use crate::files::{ModelFiles, Tokenizer};
-use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Texts, templates};
+use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Precision, Texts, templates};
 
 /// A model in memory, ready to use.
 ///
@@ -19,6 +19,7 @@ pub struct Model {
     name: String,
     notes: Vec<String>,
     own_classifier: Option<LinearClassifier>,
+    precision: Precision,
 }
 
 impl Model {
@@ -28,8 +29,8 @@ impl Model {
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
         let clip = files.load()?;
-        let ModelFiles { name, config, processor, notes, own_classifier, tokenizer, .. } = files;
-        Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier })
+        let ModelFiles { name, config, processor, notes, own_classifier, precision, tokenizer, .. } = files;
+        Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier, precision })
     }
 
     /// What the model was asked for by.
@@ -40,6 +41,11 @@ impl Model {
     /// What a user should know about how its files were understood.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What the network multiplies in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Sizes of the network.

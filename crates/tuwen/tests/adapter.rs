@@ -2,11 +2,15 @@
 
 #![allow(clippy::print_stderr)] // says what it skips
 
+#[path = "common/golden.rs"]
+mod golden;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use golden::case;
 use tuwen::{Adapter, ModelFiles, Options, write_adapter};
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
 use tuwen_nn::{LoraConfig, Pass, Scope};
@@ -161,18 +165,13 @@ fn what_does_not_fit_is_one_line() {
 /// peft's adapter of a language model: names are understood and the merged matrices are peft's.
 #[test]
 fn the_reference_adapter_merges_as_in_peft() {
-    let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures"));
-    let case = fixtures.join("lora-tiny");
-    if !case.is_dir() {
-        eprintln!("skipped: no {}", case.display());
-        return;
-    }
+    let (Some(case), Some(llama)) = (case("lora-tiny"), case("llama-tiny")) else { return };
     let adapter = Adapter::open(&case.to_string_lossy(), &Options::default()).expect("opened");
     assert_eq!((adapter.config().r, adapter.config().lora_alpha), (5, 8.0));
     assert_eq!(adapter.config().target_modules.len(), 15, "five in each of three layers");
     assert_eq!(adapter.factors().names().len(), 30);
-    let base = open(&fixtures.join("llama-tiny/model.safetensors")).expect("opened");
-    let plain = open(&fixtures.join("llama-tiny/model.safetensors")).expect("opened");
+    let base = open(&llama.join("model.safetensors")).expect("opened");
+    let plain = open(&llama.join("model.safetensors")).expect("opened");
     let merged: Arc<dyn TensorSource> = adapter.over(Box::new(base)).expect("fits").into();
     let expected = open(&case.join("expected.safetensors")).expect("opened");
     for name in ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"] {

@@ -2,23 +2,15 @@
 
 #![allow(clippy::print_stderr)] // says what is skipped
 
-use std::path::{Path, PathBuf};
+#[path = "common/golden.rs"]
+mod golden;
 
+use golden::case;
 use tuwen::{Model, ModelFiles, Options};
 use tuwen_models::clip::TokenIds;
 use tuwen_nn::Pass;
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{TensorSource, open};
-
-/// The folder of a golden case, where the reference results are at hand.
-fn case(name: &str) -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/fixtures")).join(name);
-    if !path.is_dir() {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 fn tensor(source: &dyn TensorSource, names: &[&str]) -> Option<Tensor> {
     let name = names.iter().find(|name| source.info(name).is_some())?;

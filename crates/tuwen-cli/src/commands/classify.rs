@@ -12,7 +12,7 @@ use crate::failure::{Failure, Status};
 use crate::images::{self, ImageInputs};
 use crate::labels::{LabelOptions, TemplateOptions, note_mixed_languages, note_unknown_scripts};
 use crate::lines::Lines;
-use crate::models::{model_failure, warn_of_cut};
+use crate::models::{class_cache, model_failure, warn_of_cut};
 use crate::pipeline::embed_images;
 
 /// Labels that are shown to people.
@@ -79,7 +79,11 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
     if prompts > MANY_PROMPTS {
         console.note(format_args!("reading {prompts} prompts"));
     }
-    let classifier = model.classifier(&labels, &templates).map_err(model_failure)?;
+    let classifier = match class_cache().filter(|_| prompts > MANY_PROMPTS) {
+        Some(directory) => model.classifier_cached(&labels, &templates, &directory),
+        None => model.classifier(&labels, &templates),
+    };
+    let classifier = classifier.map_err(model_failure)?;
     if !classifier.truncated().is_empty() {
         let prompts = templates::fill(&labels, &templates).map_err(Failure::usage)?;
         warn_of_cut(&prompts, classifier.truncated(), &model, console);

@@ -91,6 +91,7 @@ impl Job<'_> {
             fingerprint: self.model.fingerprint(),
             raw: self.arguments.raw,
             exact_decode: self.arguments.images.exact_decode,
+            precision: self.embedder.precision().to_string(),
             dim: self.embedder.dim(),
         };
         let Some(mut run) = Run::open(target, origin, console)? else {

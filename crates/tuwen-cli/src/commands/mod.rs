@@ -1,5 +1,6 @@
 //! The verbs, a file each: their arguments and what they do.
 
+pub mod bench;
 pub mod classify;
 pub mod completions;
 pub mod convert;

@@ -30,7 +30,9 @@ const NUMBERS: [&str; 3] = ["embedding", "list", "element"];
 const GROUP_BYTES: usize = 32 << 20;
 
 /// The key of the metadata under which the model is found again.
-const FINGERPRINT: &str = "tuwen.fingerprint";
+pub const FINGERPRINT: &str = "tuwen.fingerprint";
+/// The key of what the network multiplied in.
+pub const PRECISION: &str = "tuwen.precision";
 
 /// Writes row groups as they fill.
 pub struct Parquet {
@@ -50,6 +52,7 @@ impl Parquet {
             ("tuwen.model", origin.model.clone()),
             (FINGERPRINT, origin.fingerprint.clone()),
             ("tuwen.raw", origin.raw.to_string()),
+            (PRECISION, origin.precision.clone()),
         ];
         let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value));
         let numbers = || ColumnPath::from(NUMBERS.map(str::to_owned).to_vec());
@@ -122,9 +125,9 @@ fn write_column<T: DataType>(
     Ok(column.close()?)
 }
 
-/// The fingerprint of the model whose vectors a file holds, if it tells.
-pub fn fingerprint(path: &Path) -> Option<String> {
+/// What a file tells under a key of its metadata.
+pub fn metadata(path: &Path, key: &str) -> Option<String> {
     let reader = SerializedFileReader::new(File::open(path).ok()?).ok()?;
     let pairs = reader.metadata().file_metadata().key_value_metadata()?;
-    pairs.iter().find(|pair| pair.key == FINGERPRINT)?.value.clone()
+    pairs.iter().find(|pair| pair.key == key)?.value.clone()
 }

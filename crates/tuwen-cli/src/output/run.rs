@@ -40,11 +40,24 @@ pub struct Origin {
     pub fingerprint: String,
     /// Whether vectors keep the length that the model gives them.
     pub raw: bool,
-    /// Whether images are decoded at their full size.
-    #[serde(default)]
+    /// Whether images are decoded at their full size, as earlier builds always did.
+    #[serde(default = "always")]
     pub exact_decode: bool,
+    /// What the network multiplied in.
+    #[serde(default = "single")]
+    pub precision: String,
     /// Numbers of a vector.
     pub dim: usize,
+}
+
+/// What runs multiplied in that do not say.
+fn single() -> String {
+    tuwen::Precision::F32.to_string()
+}
+
+/// How runs decoded that do not say.
+fn always() -> bool {
+    true
 }
 
 /// A run and what it has finished.
@@ -145,6 +158,8 @@ impl Run {
             format!("it was begun {} --raw", with(other.raw))
         } else if other.exact_decode != self.origin.exact_decode {
             format!("it was begun {} --exact-decode", with(other.exact_decode))
+        } else if other.precision != self.origin.precision {
+            format!("it was begun with --precision {}, not {}", other.precision, self.origin.precision)
         } else {
             return Ok(());
         };
@@ -310,9 +325,19 @@ fn damaged(error: anyhow::Error) -> Failure {
 
 /// Of a target that is a Parquet file it can be told whether it was made with this model.
 fn check_whole(target: &Target, origin: &Origin) -> Result<(), Failure> {
-    let other = (target.format == Format::Parquet).then(|| parquet::fingerprint(&target.path)).flatten();
-    if other.is_some_and(|other| other != origin.fingerprint) {
-        let error = anyhow!("{} is whole, but made with another model", target.path.display());
+    if target.format != Format::Parquet {
+        return Ok(());
+    }
+    let told = |key, ours: &str| parquet::metadata(&target.path, key).is_some_and(|other| other != ours);
+    let difference = if told(parquet::FINGERPRINT, &origin.fingerprint) {
+        Some("another model")
+    } else if told(parquet::PRECISION, &origin.precision) {
+        Some("another precision")
+    } else {
+        None
+    };
+    if let Some(difference) = difference {
+        let error = anyhow!("{} is whole, but made with {difference}", target.path.display());
         return Err(Failure::usage(error).hint("remove it, or leave out --resume to replace it"));
     }
     Ok(())

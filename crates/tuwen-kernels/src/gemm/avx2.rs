@@ -1,4 +1,7 @@
 //! AVX2 and FMA: a register tile of 6 rows and 16 columns, 12 of the 16 registers.
+//!
+//! 12 chains of multiply-adds hide the latency of 4 cycles of two units; 2 loads and 6 broadcasts for 12 multiply-adds
+//! keep within two loads in each cycle.
 
 use std::arch::x86_64::*;
 
@@ -13,7 +16,42 @@ const COLUMNS: usize = 16;
 impl Kernel for Avx2 {
     const ROWS: usize = 6;
 
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    type Vector = __m256;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> __m256 {
+        // SAFETY: the mask ends with the numbers.
+        unsafe { if count == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, mask(count)) } }
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, count: usize, values: __m256) {
+        // SAFETY: as above.
+        unsafe {
+            if count == 8 {
+                _mm256_storeu_ps(to, values)
+            } else {
+                _mm256_maskstore_ps(to, mask(count), values)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the CPU has the instruction.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        _ahead: *const f32,
+        tile: &mut Tile,
+    ) {
         for column in (0..width).step_by(COLUMNS) {
             // SAFETY: the trait's contract, for 16 columns of the panel.
             unsafe {

@@ -1,6 +1,6 @@
 //! What an instruction set brings to a matrix product, and the choice of one at run time.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::{Isa, isa};
 
 /// Columns of a panel of the right operand, and of a [`Tile`].
@@ -9,6 +9,9 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const NARROW: usize = 16;
 /// Rows of the largest register tile of any instruction set.
 pub(crate) const MAX_ROWS: usize = 14;
+
+/// Most lanes of any instruction set; they divide [`NARROW`].
+pub(crate) const MAX_LANES: usize = 16;
 
 /// A piece of the product on its way from the registers to memory.
 #[repr(align(64))]
@@ -22,11 +25,50 @@ pub(crate) trait Kernel {
     /// Rows of the register tile.
     const ROWS: usize;
 
+    /// Some numbers in a register.
+    type Vector: Copy;
+    /// How many.
+    const LANES: usize;
+
+    /// `count <= LANES` numbers; the other lanes are unspecified.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn load(from: *const f32, count: usize) -> Self::Vector;
+
+    /// Stores the first `count <= LANES` numbers.
+    ///
+    /// # Safety
+    /// They are writable.
+    unsafe fn store(to: *mut f32, count: usize, values: Self::Vector);
+
+    /// Sums, lane by lane.
+    ///
+    /// # Safety
+    /// None but the trait's.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
     /// `tile[rows, width] = Σ_k a[k][rows] · b[k][width]` for `a [depth, rows]` and `b [depth, width]`.
+    ///
+    /// What lies `ahead` will be read soon; the kernel may ask for about as many lines of it as it has rows for.
     ///
     /// # Safety
     /// `rows <= ROWS`, `width` is [`PANEL`] or [`NARROW`], and both operands are readable.
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile);
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        ahead: *const f32,
+        tile: &mut Tile,
+    );
+
+    /// Asks for the cache line of an element that is to be read.
+    fn prefetch(_element: *const f32) {}
+
+    /// Asks for the cache line of an element that is to be written.
+    fn prefetch_for_writing(_element: *const f32) {}
 
     /// `out[k * out_stride + i] = sources[i][k]` for `k < depth`; zeros up to `out_width`.
     ///
@@ -81,11 +123,16 @@ pub(crate) fn dispatch(task: impl Task) {
         }
         match isa() {
             // SAFETY: `isa` only reports what this CPU has.
-            Isa::Avx512 => return unsafe { avx512(task) },
+            Isa::Avx512 | Isa::Amx => return unsafe { avx512(task) },
             // SAFETY: as above.
             Isa::Avx2 => return unsafe { avx2(task) },
-            Isa::Portable => {}
+            Isa::Portable | Isa::Neon => {}
         }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa() == Isa::Neon {
+        // SAFETY: every aarch64 CPU has NEON.
+        return unsafe { task.run::<super::neon::Neon>() };
     }
     // SAFETY: the portable kernel needs nothing.
     unsafe { task.run::<super::portable::Portable>() }

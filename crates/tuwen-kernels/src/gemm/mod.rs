@@ -1,21 +1,42 @@
 //! Matrix products with a fused epilogue.
+//!
+//! Why they are fast: `kernel::Kernel::tile` keeps a block of the product in registers over the whole depth, so that each
+//! number it loads serves 4 to 32 multiply-adds, and the multiply-add units are the limit (two vectors in each cycle).
+//! `pack` lays both operands out in the order in which the tile reads them: one address moves forward, no cache line is
+//! read in part, no page is left early. `product` cuts the work so that a panel of the right operand and the rows of a
+//! task stay in the second-level cache, and applies the epilogue to a tile while it is in the first-level one: bias,
+//! activation and residual cost no pass over memory. Weights are packed once, and read by products of any height.
+//!
+//! With few rows each packed number is used few times only, and the limit is the memory that the weights come from.
+//!
+//! Each element is a sum in the order of the depth whatever the tile and the task it is in, so that a row of a product
+//! has the same bits in every batch. Only long sums (`product_of_long_sums`) are cut by the number of threads.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernel;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod own;
 mod pack;
 mod portable;
 mod product;
+mod reduced;
 
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
-pub(crate) use pack::{Left, OwnPanels, Panels, Right, RowBlocks};
-pub(crate) use product::{Target, multiply, product, product_of_long_sums};
+pub(crate) use own::OwnProduct;
+pub(crate) use pack::{Left, Panels, Right, RowBlocks};
+pub(crate) use product::{Target, product_of_long_sums};
+pub use reduced::has_fast;
+pub(crate) use reduced::{OwnTask, dispatch_in};
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};
-use product::pack_all;
+use crate::precision::Precision;
+use product::{pack_all, product};
+use reduced::{ReducedBuf, ReducedPanels, Reduction};
 
 /// A matrix of any strides.
 #[derive(Debug, Clone, Copy)]
@@ -69,18 +90,36 @@ impl<'a> MatRef<'a> {
 /// A right operand `[k, n]`, laid out for the kernels.
 #[derive(Debug)]
 pub struct PackedB {
-    data: AlignedBuf,
+    data: Stored,
     k: usize,
     n: usize,
 }
 
+#[derive(Debug)]
+enum Stored {
+    F32(AlignedBuf),
+    Reduced(ReducedBuf),
+}
+
 impl PackedB {
-    /// Packs `b [k, n]`.
+    /// Packs `b [k, n]` for products of this precision.
+    pub fn pack_as(b: MatRef, precision: Precision) -> Self {
+        b.check();
+        match Reduction::of(precision) {
+            None => Self::pack(b),
+            Some(reduction) => {
+                let size = [b.rows, b.cols];
+                Self { data: Stored::Reduced(ReducedBuf::pack(&b, reduction, size)), k: b.rows, n: b.cols }
+            }
+        }
+    }
+
+    /// Packs `b [k, n]` in single precision.
     pub fn pack(b: MatRef) -> Self {
         b.check();
         let mut data = AlignedBuf::zeroed(stored_len(&b));
         pack_all(&b, b.rows, b.cols, &mut data);
-        Self { data, k: b.rows, n: b.cols }
+        Self { data: Stored::F32(data), k: b.rows, n: b.cols }
     }
 
     /// Number of rows: the length of the sums.
@@ -93,8 +132,14 @@ impl PackedB {
         self.n
     }
 
-    pub(crate) fn panels(&self) -> Panels<'_> {
-        Panels { data: &self.data, depth: self.k, columns: self.n }
+    /// `c [rows, n] = a · self`, then the epilogue, on all threads. Lengths have been checked.
+    pub(crate) fn multiply(&self, a: &impl Left, rows: usize, c: &mut [f32], epilogue: &Epilogue) {
+        match &self.data {
+            Stored::F32(data) => {
+                product(a, rows, Panels { data, depth: self.k, columns: self.n }, c, epilogue);
+            }
+            Stored::Reduced(data) => reduced::product(a, rows, data.panels(self.k, self.n), c, epilogue),
+        }
     }
 }
 
@@ -134,7 +179,7 @@ impl Epilogue<'_> {
 /// `c [m, n] = a [m, k] · b [k, n]`, then the epilogue.
 pub fn gemm(a: MatRef, b: &PackedB, c: &mut [f32], epilogue: &Epilogue) {
     check(&a, b.k, b.n, c, epilogue);
-    product(&a, a.rows, b.panels(), c, epilogue);
+    b.multiply(&a, a.rows, c, epilogue);
 }
 
 /// [`gemm`] of two matrices that are used once.
@@ -147,6 +192,21 @@ pub fn matmul(a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
     let mut packed = Scratch::take(stored_len(&b));
     pack_all(&b, b.rows, b.cols, &mut packed);
     product(&a, a.rows, Panels { data: &packed, depth: b.rows, columns: b.cols }, c, epilogue);
+}
+
+/// [`matmul`] of this precision; of [`Precision::Int8`] there is none, and [`Precision::Bf16`] is used.
+pub fn matmul_as(precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
+    let precision = precision.of_activations();
+    let Some(reduction) = Reduction::of(precision).filter(|_| has_fast(precision)) else {
+        return matmul(a, b, c, epilogue);
+    };
+    check(&a, b.rows, b.cols, c, epilogue);
+    b.check();
+    let [len, _] = ReducedPanels::stored(reduction, b.rows, b.cols);
+    let mut units = Scratch::take(len);
+    reduced::pack_all(&b, reduction, [b.rows, b.cols], units.as_bits_mut(), &mut []);
+    let b = ReducedPanels { reduction, units: units.as_bits(), scales: &[], depth: b.rows, columns: b.cols };
+    reduced::product(&a, a.rows, b, c, epilogue);
 }
 
 /// Sums from this length on are too long to pack a whole operand that is used once.

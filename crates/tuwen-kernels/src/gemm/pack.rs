@@ -36,11 +36,52 @@ impl Panels<'_> {
             full
         }
     }
+}
 
-    /// Panel `index` from row `from` of the operand.
-    pub(super) fn panel(&self, index: usize, from: usize) -> &[f32] {
+/// A right operand in panels, which are read as f32 whatever they are stored as.
+pub(crate) trait PanelSource: Copy + Sync {
+    /// Length of the sums.
+    fn depth(&self) -> usize;
+
+    /// Columns of the product.
+    fn columns(&self) -> usize;
+
+    /// Working memory for `depth` rows of a panel, where that needs any.
+    fn scratch(depth: usize) -> Option<Scratch>;
+
+    /// Where what is multiplied after panel `index - 1` will be read from: rows `depth` of panel `index`, or where there is
+    /// no such panel, of the first.
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32;
+
+    /// The rows `depth` of panel `index`.
+    fn panel<'s>(&'s self, index: usize, depth: Range<usize>, scratch: &'s mut Option<Scratch>) -> &'s [f32];
+}
+
+impl PanelSource for Panels<'_> {
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn scratch(_depth: usize) -> Option<Scratch> {
+        None
+    }
+
+    #[inline(always)]
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        // After the last panel comes the next piece of the depth.
+        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        let start = index * PANEL * self.depth + from * Self::width(self.columns, index);
+        self.data.as_ptr().wrapping_add(start)
+    }
+
+    #[inline(always)]
+    fn panel<'s>(&'s self, index: usize, depth: Range<usize>, _: &'s mut Option<Scratch>) -> &'s [f32] {
         let width = Self::width(self.columns, index);
-        &self.data[index * PANEL * self.depth..][from * width..self.depth * width]
+        &self.data[index * PANEL * self.depth..][depth.start * width..depth.end * width]
     }
 }
 
@@ -90,6 +131,11 @@ impl RowBlocks {
         start(index)..start(index + 1)
     }
 
+    /// Rows of the tallest block.
+    pub(super) fn height(&self) -> usize {
+        self.rows.len().div_ceil(self.count.max(1))
+    }
+
     /// Where block `index` begins in packed storage of the given depth.
     #[inline]
     pub(crate) fn offset(&self, index: usize, depth: usize) -> usize {
@@ -104,6 +150,21 @@ pub(crate) trait Left: Sync {
     /// # Safety
     /// The CPU has the instruction set of `K`; rows and depth lie within the operand; `out` holds rows times depth.
     unsafe fn pack<K: Kernel>(&self, blocks: &RowBlocks, depth: Range<usize>, out: &mut [f32]);
+
+    /// Whether [`Left::rows`] needs no scratch.
+    fn has_whole_rows(&self) -> bool;
+
+    /// Elements `depth` of up to 16 rows, each contiguous: where they are, or copied to `scratch`.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `K`; rows and depth lie within the operand; `scratch` holds 16 times the depth
+    /// unless the operand has whole rows.
+    unsafe fn rows<K: Kernel>(
+        &self,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        scratch: &mut [f32],
+    ) -> [*const f32; 16];
 }
 
 /// A right operand that can be packed.
@@ -158,6 +219,43 @@ impl Left for MatRef<'_> {
                 }
             }
         }
+    }
+
+    fn has_whole_rows(&self) -> bool {
+        self.col_stride == 1
+    }
+
+    #[inline(always)]
+    unsafe fn rows<K: Kernel>(
+        &self,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        scratch: &mut [f32],
+    ) -> [*const f32; 16] {
+        let element = |row: usize, k: usize| {
+            self.data.as_ptr().wrapping_add(row * self.row_stride + k * self.col_stride)
+        };
+        if self.has_whole_rows() {
+            return std::array::from_fn(|i| element(rows.start + i, depth.start));
+        }
+        let len = depth.len();
+        debug_assert!(rows.len() <= 16 && scratch.len() >= rows.len() * len);
+        if self.row_stride == 1 {
+            for first in (0..len).step_by(16) {
+                let columns = 16.min(len - first);
+                let sources: [_; 16] = std::array::from_fn(|k| element(rows.start, depth.start + first + k));
+                let out = scratch[first..].as_mut_ptr();
+                // SAFETY: the rows lie side by side in each column.
+                unsafe { K::interleave(&sources[..columns], rows.len(), out, len, columns) };
+            }
+        } else {
+            for (row, out) in rows.clone().zip(scratch.chunks_exact_mut(len.max(1))) {
+                for (out, k) in out.iter_mut().zip(depth.clone()) {
+                    *out = self.data[row * self.row_stride + k * self.col_stride];
+                }
+            }
+        }
+        std::array::from_fn(|i| scratch.as_ptr().wrapping_add(i * len))
     }
 }
 

@@ -1,4 +1,6 @@
 //! The baseline of any target: plain loops that LLVM vectorises, a register tile of 4 rows and 8 columns.
+//!
+//! The limit is the vector: 4 numbers, and outside aarch64 a multiplication and an addition are two instructions.
 
 use super::kernel::{Kernel, Tile, with_const_rows};
 
@@ -11,7 +13,37 @@ const COLUMNS: usize = 8;
 impl Kernel for Portable {
     const ROWS: usize = 4;
 
-    unsafe fn tile(rows: usize, width: usize, depth: usize, a: *const f32, b: *const f32, tile: &mut Tile) {
+    type Vector = [f32; 4];
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32, count: usize) -> [f32; 4] {
+        let mut values = [0.0; 4];
+        // SAFETY: `count` numbers are readable.
+        values[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from, count) });
+        values
+    }
+
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, count: usize, values: [f32; 4]) {
+        // SAFETY: `count` numbers are writable.
+        unsafe { std::slice::from_raw_parts_mut(to, count) }.copy_from_slice(&values[..count]);
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|lane| a[lane] + b[lane])
+    }
+
+    unsafe fn tile(
+        rows: usize,
+        width: usize,
+        depth: usize,
+        a: *const f32,
+        b: *const f32,
+        _ahead: *const f32,
+        tile: &mut Tile,
+    ) {
         // SAFETY: `a` is [depth, rows] and `b` is [depth, width].
         let (a, b) = unsafe {
             (std::slice::from_raw_parts(a, depth * rows), std::slice::from_raw_parts(b, depth * width))

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::Epilogue;
-use super::kernel::{Kernel, MAX_ROWS, PANEL, Task, Tile, dispatch};
-use super::pack::{Left, Panels, Right, RowBlocks};
-use crate::activation::activate_in_place;
+use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
+use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
+use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
-use crate::threads::{CHUNK, SendPtr, parallel_chunks_mut, parallel_for, threads};
+use crate::threads::{
+    CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for, parallel_for_work, threads,
+};
 
 /// Length of the sums that are computed in one go: a panel of this depth (96 KiB) and the rows of a task fit into the
 /// second-level cache together.
@@ -35,10 +37,10 @@ fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
 /// The CPU has the instruction set of `K`; rows and panels lie within the operands and `c`, and no other thread uses
 /// that part of `c`.
 #[inline(always)]
-pub(crate) unsafe fn multiply<K: Kernel>(
+pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
     a: &impl Left,
     rows: Range<usize>,
-    b: Panels,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &Epilogue,
@@ -47,27 +49,32 @@ pub(crate) unsafe fn multiply<K: Kernel>(
         return;
     }
     let blocks = RowBlocks::new(rows.clone(), K::ROWS);
-    let mut packed = Scratch::take(rows.len() * b.depth.min(DEPTH));
+    let longest = b.depth().min(DEPTH);
+    let mut packed = Scratch::take(rows.len() * longest);
+    let mut unpacked = B::scratch(longest);
     let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
-    for depth in pieces(b.depth, DEPTH) {
+    for depth in pieces(b.depth(), DEPTH) {
         // SAFETY: rows and depth lie within `a`, says the caller.
         unsafe { a.pack::<K>(&blocks, depth.clone(), &mut packed) };
         let stage = Stage {
             accumulate: epilogue.accumulate || depth.start > 0,
-            finish: depth.end == b.depth,
+            finish: depth.end == b.depth(),
             epilogue,
         };
         for index in panels.clone() {
-            let panel = b.panel(index, depth.start);
-            let (width, first) = (Panels::width(b.columns, index), index * PANEL);
-            let columns = first..b.columns.min(first + PANEL);
+            let panel = b.panel(index, depth.clone(), &mut unpacked);
+            let (width, first) = (Panels::width(b.columns(), index), index * PANEL);
+            let columns = first..b.columns().min(first + PANEL);
+            let ahead = b.ahead(index + 1, &panels, depth.clone());
             for block in 0..blocks.count {
                 let rows = blocks.get(block);
                 let a = &packed[blocks.offset(block, depth.len())..];
+                let ahead = ahead.wrapping_add(block * panel.len() / blocks.count);
+                stage.fetch::<K>(rows.clone(), columns.clone(), c);
                 // SAFETY: the packed block has depth times rows elements, the panel depth times width.
                 unsafe {
-                    K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), &mut tile);
-                    stage.store(&mut tile, rows, columns.clone(), c);
+                    K::tile(rows.len(), width, depth.len(), a.as_ptr(), panel.as_ptr(), ahead, &mut tile);
+                    stage.store::<K>(&tile.0, rows, columns.clone(), c);
                 }
             }
         }
@@ -75,30 +82,90 @@ pub(crate) unsafe fn multiply<K: Kernel>(
 }
 
 /// What a piece of the depth has to do with its tiles.
-struct Stage<'a> {
-    accumulate: bool,
-    finish: bool,
-    epilogue: &'a Epilogue<'a>,
+pub(super) struct Stage<'a> {
+    pub(super) accumulate: bool,
+    pub(super) finish: bool,
+    pub(super) epilogue: &'a Epilogue<'a>,
 }
 
 impl Stage<'_> {
+    /// Asks for the lines of the target and of the residual at `rows` and `columns`, so that they arrive while the tile is
+    /// computed: a tile is spread over as many pages as it has rows, which no hardware prefetcher follows.
+    #[inline(always)]
+    pub(super) fn fetch<K: Kernel>(&self, rows: Range<usize>, columns: Range<usize>, c: Target) {
+        for row in rows {
+            let at = row * c.stride + columns.start;
+            K::prefetch_for_writing(c.start.get().wrapping_add(at));
+            K::prefetch_for_writing(c.start.get().wrapping_add(at + columns.len() - 1));
+            if let Some(residual) = self.epilogue.residual.filter(|_| self.finish) {
+                K::prefetch(residual.as_ptr().wrapping_add(at));
+                K::prefetch(residual.as_ptr().wrapping_add(at + columns.len() - 1));
+            }
+        }
+    }
+
     /// Stores a tile at `rows` and `columns` of the target.
     #[inline(always)]
-    unsafe fn store(&self, tile: &mut Tile, rows: Range<usize>, columns: Range<usize>, c: Target) {
-        for (values, row) in tile.0.iter_mut().zip(rows) {
-            let at = row * c.stride + columns.start;
-            // SAFETY: this part of the target is the caller's. Two calls, so that one has a length known to LLVM.
-            unsafe {
-                if columns.len() == PANEL {
-                    self.store_row(values, c.start.slice(at, PANEL), at, columns.start);
-                } else {
-                    let width = columns.len();
-                    self.store_row(&mut values[..width], c.start.slice(at, width), at, columns.start);
+    pub(super) unsafe fn store<K: Kernel>(
+        &self,
+        tile: &[[f32; PANEL]],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        c: Target,
+    ) {
+        for (values, row) in tile.iter().zip(rows) {
+            for first in (0..columns.len()).step_by(K::LANES) {
+                let (column, count) = (columns.start + first, K::LANES.min(columns.len() - first));
+                // SAFETY: these columns of the row lie within the tile and the target, and the epilogue was checked.
+                unsafe {
+                    let values = K::load(values.as_ptr().add(first), K::LANES);
+                    self.store_vector::<K>(values, count, row * c.stride + column, column, c);
                 }
             }
         }
     }
 
+    /// Finishes `count` values from `column`, which go to element `at` of the target. Vectors are written out, because LLVM
+    /// makes single numbers of loops that are as short as a tile is wide.
+    #[inline(always)]
+    unsafe fn store_vector<K: Kernel>(
+        &self,
+        mut values: K::Vector,
+        count: usize,
+        at: usize,
+        column: usize,
+        c: Target,
+    ) {
+        let c = c.start.get().wrapping_add(at);
+        // SAFETY: the caller's contract.
+        unsafe {
+            if self.accumulate {
+                values = K::add(values, K::load(c, count));
+            }
+            if self.finish {
+                let &Epilogue { bias, activation, residual, residual_first, .. } = self.epilogue;
+                if let Some(bias) = bias {
+                    values = K::add(values, K::load(bias.as_ptr().add(column), count));
+                }
+                let residual = residual.map(|residual| K::load(residual.as_ptr().add(at), count));
+                if let (Some(residual), true) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+                if activation != Activation::Identity {
+                    let mut lanes = [0.0; MAX_LANES];
+                    K::store(lanes.as_mut_ptr(), K::LANES, values);
+                    activate_in_place(activation, &mut lanes[..K::LANES]);
+                    values = K::load(lanes.as_ptr(), K::LANES);
+                }
+                if let (Some(residual), false) = (residual, residual_first) {
+                    values = K::add(values, residual);
+                }
+            }
+            K::store(c, count, values);
+        }
+    }
+
+    /// Finishes values of a row from `column`, which go to element `at` of the target, in `c`.
     #[inline(always)]
     fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
         if self.accumulate {
@@ -130,39 +197,45 @@ fn add(values: &mut [f32], other: &[f32]) {
 }
 
 /// A [`multiply`] as a task.
-struct Multiply<'a, L> {
+struct Multiply<'a, L, B> {
     a: &'a L,
     rows: Range<usize>,
-    b: Panels<'a>,
+    b: B,
     panels: Range<usize>,
     c: Target,
     epilogue: &'a Epilogue<'a>,
 }
 
-impl<L: Left> Task for Multiply<'_, L> {
+impl<L: Left, B: PanelSource> Task for Multiply<'_, L, B> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
         // SAFETY: the same contract.
-        unsafe { multiply::<K>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
+        unsafe { multiply::<K, B>(self.a, self.rows, self.b, self.panels, self.c, self.epilogue) }
     }
 }
 
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
-pub(crate) fn product(a: &impl Left, rows: usize, b: Panels, c: &mut [f32], epilogue: &Epilogue) {
-    let panels = Panels::count(b.columns);
+pub(crate) fn product(a: &impl Left, rows: usize, b: impl PanelSource, c: &mut [f32], epilogue: &Epilogue) {
+    let panels = Panels::count(b.columns());
     if rows == 0 || panels == 0 {
         return;
     }
-    let wanted = 2 * threads();
+    if rows * b.depth() * b.columns() < WORTH_SHARING {
+        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
+        return dispatch(Multiply { a, rows: 0..rows, b, panels: 0..panels, c, epilogue });
+    }
     let blocks = rows.div_ceil(MAX_ROWS);
     // Short sums leave room for more rows in the cache, but every thread should get some.
     let blocks_per_task =
-        (LEFT_BUDGET / (MAX_ROWS * b.depth.clamp(1, DEPTH))).min(blocks.div_ceil(4 * wanted)).max(8);
-    // A multiple of the threads, so that none waits for the last band of another.
-    let bands = blocks.div_ceil(blocks_per_task).next_multiple_of(threads()).min(blocks);
-    // Each group of columns packs the rows again, so there is more than one only where rows are few.
-    let groups = if bands >= wanted { 1 } else { threads().div_ceil(bands).min(panels) };
-    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns };
+        (LEFT_BUDGET / (MAX_ROWS * b.depth().clamp(1, DEPTH))).min(blocks.div_ceil(8 * threads())).max(8);
+    let bands = blocks.div_ceil(blocks_per_task);
+    // Few rows are cut along the columns, because a weight is more to read than they are to pack again. Else bands are a
+    // multiple of the threads, so that none waits for the last band of another.
+    let (bands, groups) = match bands {
+        1 => (1, threads().min(panels)),
+        _ => (bands.next_multiple_of(threads()).min(blocks), 1),
+    };
+    let c = Target { start: SendPtr(c.as_mut_ptr()), stride: b.columns() };
     parallel_for(bands * groups, |task| {
         let (band, group) = (task % bands, task / bands);
         let part = |len: usize, index: usize, count: usize| len * index / count..len * (index + 1) / count;
@@ -218,15 +291,16 @@ pub(crate) fn product_of_long_sums(
     if parts <= 1 {
         let c = Target { start: SendPtr(c.as_mut_ptr()), stride: columns };
         let groups = tasks.min(panels);
-        return parallel_for(groups, |group| {
+        return parallel_for_work(groups, rows * depth * columns, WORTH_SHARING, |group| {
             let panels = panels * group / groups..panels * (group + 1) / groups;
             dispatch(Stream { a, rows, b, depth: 0..depth, columns, panels, c, epilogue });
         });
     }
     let len = rows * columns;
     let mut partials = Scratch::take(parts * len);
-    parallel_chunks_mut(&mut partials, len.max(1), |part, partial| {
-        let c = Target { start: SendPtr(partial.as_mut_ptr()), stride: columns };
+    let start = SendPtr(partials.as_mut_ptr());
+    parallel_for_work(parts, rows * depth * columns, WORTH_SHARING, |part| {
+        let c = Target { start: SendPtr(start.get().wrapping_add(part * len)), stride: columns };
         let depth = depth * part / parts..depth * (part + 1) / parts;
         let epilogue = &Epilogue::default();
         dispatch(Stream { a, rows, b, depth, columns, panels: 0..panels, c, epilogue });
@@ -286,8 +360,16 @@ impl<L: Left, R: Right> Task for Stream<'_, L, R> {
                     for block in 0..blocks.count {
                         let rows = blocks.get(block);
                         let a = &left[blocks.offset(block, len)..];
-                        K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), &mut tile);
-                        stage.store(&mut tile, rows, first..columns.min(first + PANEL), c);
+                        K::tile(
+                            rows.len(),
+                            width,
+                            len,
+                            a.as_ptr(),
+                            panel.as_ptr(),
+                            panel.as_ptr(),
+                            &mut tile,
+                        );
+                        stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
                     }
                 }
             }

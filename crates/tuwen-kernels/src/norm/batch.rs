@@ -1,6 +1,8 @@
 //! Batch normalisation of channels over rows, fused with a residual and a ReLU.
 //!
-//! Rows may be short (16 channels), so several are taken together as one wide row and folded at the end.
+//! Rows may be short (16 channels), so several are taken together as one wide row and folded at the end: vectors are full
+//! whatever the number of channels. Memory is the limit: the statistics read x once, with mean and deviations of a block
+//! while it is in the cache, and the result once more; the backward pass masks and sums in one pass.
 
 use super::row_count;
 use crate::aligned::Scratch;

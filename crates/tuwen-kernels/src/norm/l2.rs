@@ -1,4 +1,4 @@
-//! Scaling rows to unit length.
+//! Scaling rows to unit length; a row is read from memory once and from the first-level cache a second time.
 
 use super::row_count;
 use crate::math::sum_of;

@@ -1,4 +1,8 @@
 //! Layer normalisation of rows.
+//!
+//! Memory is the limit: a row comes from there once and is in the first-level cache for the three passes of mean, variance
+//! (exact, of deviations) and result. The backward pass makes the gradient of the input and the sums for `gamma` and `beta`
+//! while a row is there.
 
 use super::row_count;
 use crate::math::sum_of;
@@ -18,12 +22,28 @@ multiversion! {
         (mean, rstd)
     }
 
-    fn backward_row(dy: &[f32], x: &[f32], gamma: &[f32], mean: f32, rstd: f32, dx: &mut [f32]) {
+    /// `dx` is added to if `onto`, else overwritten.
+    fn backward_row(
+        dy: &[f32],
+        x: &[f32],
+        gamma: &[f32],
+        mean: f32,
+        rstd: f32,
+        onto: bool,
+        dx: &mut [f32],
+    ) {
         let n = dx.len() as f32;
         let mean_g = sum_of([dy, gamma], |[dy, gamma]| dy * gamma) / n;
         let mean_gx = sum_of([dy, gamma, x], |[dy, gamma, x]| dy * gamma * ((x - mean) * rstd)) / n;
-        for (((dx, dy), x), gamma) in dx.iter_mut().zip(dy).zip(x).zip(gamma) {
-            *dx = rstd * (dy * gamma - mean_g - (x - mean) * rstd * mean_gx);
+        let gradient = |dy, x, gamma| rstd * (dy * gamma - mean_g - (x - mean) * rstd * mean_gx);
+        if onto {
+            for (((dx, dy), x), gamma) in dx.iter_mut().zip(dy).zip(x).zip(gamma) {
+                *dx += gradient(dy, x, gamma);
+            }
+        } else {
+            for (((dx, dy), x), gamma) in dx.iter_mut().zip(dy).zip(x).zip(gamma) {
+                *dx = gradient(dy, x, gamma);
+            }
         }
     }
 
@@ -83,7 +103,7 @@ pub fn layer_norm(
     });
 }
 
-/// Gradients of [`layer_norm`]; `dx`, `dgamma` and `dbeta` are overwritten.
+/// Gradients of [`layer_norm`]; `dgamma` and `dbeta` are overwritten, and `dx` unless it is added `onto` what is there.
 pub fn layer_norm_backward(
     dy: &[f32],
     x: &[f32],
@@ -91,6 +111,7 @@ pub fn layer_norm_backward(
     mean: &[f32],
     rstd: &[f32],
     cols: usize,
+    onto: bool,
     dx: &mut [f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
@@ -110,7 +131,7 @@ pub fn layer_norm_backward(
             let (dy, x) = (&dy[row * cols..][..cols], &x[row * cols..][..cols]);
             // SAFETY: the ranges of rows are disjoint, and dx is as long as x.
             let dx = unsafe { dx.slice(row * cols, cols) };
-            backward_row(dy, x, gamma, mean[row], rstd[row], dx);
+            backward_row(dy, x, gamma, mean[row], rstd[row], onto, dx);
             add_parameter_gradients(dy, x, mean[row], rstd[row], dgamma, dbeta);
         }
     });

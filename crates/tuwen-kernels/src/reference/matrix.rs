@@ -1,12 +1,29 @@
 //! Definitions of products: matrices, convolution, attention, pooling.
 
-use super::Real;
+use super::{Real, activate};
 use crate::attention::AttentionShape;
 use crate::conv::ConvShape;
+use crate::gemm::Epilogue;
 
 /// `a [m, k] · b [k, n]`.
 pub fn gemm<R: Real>(a: &[R], b: &[R], m: usize, k: usize, n: usize) -> Vec<R> {
     (0..m * n).map(|i| (0..k).map(|l| a[i / n * k + l] * b[l * n + i % n]).sum()).collect()
+}
+
+/// What an epilogue makes of `product [m, n]`; `before` is what the target held.
+pub fn epilogue<R: Real>(product: &[R], n: usize, before: &[R], epilogue: &Epilogue) -> Vec<R> {
+    let &Epilogue { bias, activation, residual, residual_first, accumulate } = epilogue;
+    let of = |values: Option<&[f32]>, i: usize| R::of(values.map_or(0.0, |values| f64::from(values[i])));
+    let element = |(i, &product): (usize, &R)| {
+        let old = if accumulate { before[i] } else { R::of(0.0) };
+        let value = product + old + of(bias, i % n);
+        if residual_first {
+            activate(activation, value + of(residual, i))
+        } else {
+            activate(activation, value) + of(residual, i)
+        }
+    };
+    product.iter().enumerate().map(element).collect()
 }
 
 /// Convolution of `x [batch, height, width, in]` with `weight [out, in, kernel, kernel]`.
@@ -66,7 +83,7 @@ pub fn attention_weights<R: Real>(
     key_mask: Option<&[bool]>,
     shape: &AttentionShape,
 ) -> Vec<R> {
-    let &AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal } = shape;
+    let &AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, .. } = shape;
     let zero = R::of(0.0);
     let mut weights = Vec::new();
     for (image, head) in pairs(batch, heads) {

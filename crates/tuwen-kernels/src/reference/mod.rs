@@ -1,15 +1,22 @@
 //! The plain definition of every forward operation, for f32 and f64: what the fast kernels are tested against, and
 //! what their gradients are differentiated from. Slow on purpose; shapes are as for the kernel of the same name.
 
+mod elements;
 mod matrix;
+mod reduced;
 mod resample;
 mod rows;
 
-pub use matrix::{attention, attention_weights, avg_pool2d, conv2d, gemm};
+pub use elements::{
+    adamw, add, add_broadcast, axpy, column_sums, dot, gather_rows, lerp, mul, scale, scatter_add_rows, sum,
+    sum_squares,
+};
+pub use matrix::{attention, attention_weights, avg_pool2d, conv2d, epilogue, gemm};
+pub use reduced::{gemm_bf16, gemm_int8, round_columns_to_int8, round_row_to_int8, round_to_bf16};
 pub use resample::{resample_across, resample_along};
 pub use rows::{
     activate, batch_norm_train, binary_cross_entropy, cross_entropy, l2_normalize, layer_norm, mean_axis,
-    permute, softmax,
+    permute, rms_norm, softmax,
 };
 
 use std::fmt::Debug;

@@ -67,6 +67,17 @@ pub fn layer_norm<R: Real>(x: &[R], gamma: &[R], beta: &[R], eps: f64) -> (Vec<R
     (y, means, rstds)
 }
 
+/// Root-mean-square normalisation of each row of `gamma.len()` elements: y, and the reciprocal root mean square.
+pub fn rms_norm<R: Real>(x: &[R], gamma: &[R], eps: f64) -> (Vec<R>, Vec<R>) {
+    let (mut y, mut rstds) = (Vec::new(), Vec::new());
+    for row in x.chunks_exact(gamma.len().max(1)) {
+        let rstd = R::of(1.0) / (mean(row.iter().map(|&x| x * x)) + R::of(eps)).sqrt();
+        y.extend(row.iter().zip(gamma).map(|(&x, &g)| x * rstd * g));
+        rstds.push(rstd);
+    }
+    (y, rstds)
+}
+
 /// Batch normalisation of `x [rows, gamma.len()]` with a residual and a ReLU: y, mean and biased variance.
 pub fn batch_norm_train<R: Real>(
     x: &[R],

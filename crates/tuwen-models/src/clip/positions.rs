@@ -71,6 +71,14 @@ impl<S: TensorSource> TensorSource for ResizedPositions<S> {
         resized.extend(resize_grid(grid, width, from, self.grid, self.interpolation));
         Ok(RawTensor::from_f32(&[self.grid * self.grid + 1, width], &resized))
     }
+
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        self.source.check(name)
+    }
+
+    fn release(&self, name: &str) {
+        self.source.release(name);
+    }
 }
 
 /// Interpolates `[from, from, width]` to `[to, to, width]`.

@@ -1,11 +1,11 @@
 //! The text tower: a causal transformer whose feature is the state at the end of the text.
 
-use std::sync::Arc;
-
-use tuwen_nn::{Embedding, EncoderLayer, EncoderLayerConfig, EncoderLayerInit, Init, LayerNorm, Pass, Scope};
-use tuwen_tensor::{AttentionMask, Tensor, ops};
+use tuwen_nn::{Embedding, Encoder, EncoderLayerConfig, EncoderLayerInit};
+use tuwen_nn::{Init, LayerNorm, Pass, Scope, SequenceMask};
+use tuwen_tensor::{Tensor, ops};
 
 use super::config::{TextConfig, TextPooling};
+use crate::buckets;
 
 /// Token ids of a batch of texts, padded to one length.
 #[derive(Clone, Debug)]
@@ -28,13 +28,21 @@ impl TokenIds {
     fn row(&self, row: usize) -> &[u32] {
         &self.ids[row * self.length..][..self.length]
     }
+
+    /// Some of the texts, cut where the longest of them ends.
+    fn shortened(&self, rows: &[usize], lengths: &[usize]) -> Self {
+        debug_assert!(self.attention_mask.is_none(), "masked texts run as they are");
+        let length = rows.iter().map(|&row| lengths[row]).max().unwrap_or(0);
+        let ids = rows.iter().flat_map(|&row| self.row(row)[..length].iter().copied()).collect();
+        Self { ids, length, attention_mask: None }
+    }
 }
 
 /// Embeddings, causal layers, final norm, pooling at the end token.
 pub struct TextTransformer {
     token_embedding: Embedding,
     position_embedding: Embedding,
-    layers: Vec<Arc<EncoderLayer>>,
+    encoder: Encoder,
     final_layer_norm: LayerNorm,
     pooling: TextPooling,
 }
@@ -44,7 +52,6 @@ impl TextTransformer {
     pub fn new(config: &TextConfig, scope: &Scope) -> Self {
         let width = config.hidden_size;
         let embeddings = scope.enter("embeddings");
-        let layers = scope.enter("encoder").enter("layers");
         let std = (width as f32).sqrt().recip();
         let residual = Init::Normal(std * ((2 * config.num_hidden_layers) as f32).sqrt().recip());
         let init = EncoderLayerInit {
@@ -65,9 +72,7 @@ impl TextTransformer {
         Self {
             token_embedding: embedding(config.vocab_size, 0.02, "token_embedding"),
             position_embedding: embedding(config.max_position_embeddings, 0.01, "position_embedding"),
-            layers: (0..config.num_hidden_layers)
-                .map(|i| Arc::new(EncoderLayer::new(&layer, &init, &layers.enter(i))))
-                .collect(),
+            encoder: Encoder::new("text", config.num_hidden_layers, &layer, &init, &scope.enter("encoder")),
             final_layer_norm: LayerNorm::new(width, config.layer_norm_eps, &scope.enter("final_layer_norm")),
             pooling: config.pooling,
         }
@@ -83,56 +88,36 @@ impl TextTransformer {
         let embedded = embedded.reshape(&[batch, length, embedded.last_dim()]);
         pass.record(|| "text.token_embedding".into(), || embedded.clone());
         let positions = ops::narrow(&self.position_embedding.table(), 0, 0, length);
-        let mut hidden = ops::add(&embedded, &positions);
+        let hidden = ops::add(&embedded, &positions);
         pass.record(|| "text.embeddings".into(), || hidden.clone());
-        let keys: Option<Arc<[bool]>> = tokens.attention_mask.as_deref().map(Into::into);
-        for (i, layer) in self.layers.iter().enumerate() {
-            let (layer, keys) = (layer.clone(), keys.clone());
-            hidden = pass.block(&hidden, move |x, _| {
-                layer.forward(x, AttentionMask { keys: keys.as_deref(), ..AttentionMask::CAUSAL })
-            });
-            pass.record(|| format!("text.layers.{i}"), || hidden.clone());
-        }
-        pass.record(|| "text.final_layer_norm".into(), || self.final_layer_norm.forward(&hidden));
-        let ends: Vec<u32> = tokens
-            .ids
-            .chunks_exact(length)
-            .enumerate()
-            .map(|(row, ids)| (row * length + self.pooling.position(ids)) as u32)
-            .collect();
-        let last = ops::gather_rows(&hidden.reshape(&[batch * length, hidden.last_dim()]), &ends);
+        let mask = SequenceMask { causal: true, keys: tokens.attention_mask.as_deref().map(Into::into) };
+        let last = self.encoder.forward_at(&hidden, &self.ends(tokens), &mask, pass, |all| {
+            pass.record(|| "text.final_layer_norm".into(), || self.final_layer_norm.forward(all));
+        });
         self.final_layer_norm.forward(&last)
+    }
+
+    /// Where each text ends.
+    fn ends(&self, tokens: &TokenIds) -> Vec<usize> {
+        (0..tokens.batch()).map(|row| self.pooling.position(tokens.row(row))).collect()
     }
 }
 
-/// Texts of about equal length that go through the tower together.
-const BUCKET: usize = 32;
+/// What a pass costs beside its tokens, in tokens: reading the weights takes as long. In training there are also the
+/// gradients of all weights to be written and added up.
+const PASS_COST: [usize; 2] = [16, 64];
 
 impl TextTransformer {
     /// As [`TextTransformer::forward`] for texts without a mask, which run beside others of about their length: nothing
-    /// after the end of a text can reach its feature, and the texts of a large batch are half as long as the longest.
+    /// after the end of a text can reach its feature, and captions are a sixth as long as the context.
     pub fn forward_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
-        let order = self.order_by_length(tokens);
-        let groups: Vec<Tensor> =
-            order.chunks(BUCKET).map(|group| self.forward(&self.shortened(tokens, group), pass)).collect();
-        let mut place = vec![0; order.len()];
-        order.iter().zip(0u32..).for_each(|(&row, at)| place[row] = at);
-        ops::gather_rows(&ops::concat(&groups.iter().collect::<Vec<_>>(), 0), &place)
-    }
-
-    /// The rows of a batch, short texts first.
-    fn order_by_length(&self, tokens: &TokenIds) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..tokens.batch()).collect();
-        order.sort_by_cached_key(|&row| self.pooling.position(tokens.row(row)));
-        order
-    }
-
-    /// Some texts, cut where the longest of them ends.
-    fn shortened(&self, tokens: &TokenIds, rows: &[usize]) -> TokenIds {
-        debug_assert!(tokens.attention_mask.is_none(), "masked texts run as they are");
-        let length = rows.iter().map(|&row| self.pooling.position(tokens.row(row)) + 1).max().unwrap_or(0);
-        let ids = rows.iter().flat_map(|&row| tokens.row(row)[..length].iter().copied()).collect();
-        TokenIds { ids, length, attention_mask: None }
+        let lengths: Vec<usize> = self.ends(tokens).iter().map(|end| end + 1).collect();
+        let groups = buckets(&lengths, PASS_COST[usize::from(pass.is_training())]);
+        let features: Vec<Tensor> =
+            groups.iter().map(|group| self.forward(&tokens.shortened(group, &lengths), pass)).collect();
+        let mut place = vec![0; lengths.len()];
+        groups.iter().flatten().zip(0..).for_each(|(&row, at)| place[row] = at);
+        ops::gather_rows(&ops::concat(&features.iter().collect::<Vec<_>>(), 0), &place)
     }
 }
 

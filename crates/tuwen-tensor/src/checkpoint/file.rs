@@ -8,6 +8,9 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
+
 use super::{CheckpointError, Problem, RawTensor, TensorInfo, TensorSource};
 use super::{int8, safetensors, sharded, torch};
 
@@ -52,6 +55,10 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
+/// Largest size of a page on the systems that this runs on.
+#[cfg(unix)]
+const PAGE: usize = 1 << 16;
+
 /// The bytes of a file.
 pub(super) enum Mapped {
     /// Mapped into memory.
@@ -77,6 +84,23 @@ impl Mapped {
         // does), which leaves the mapped file alone, and copying files of gigabytes instead would double the memory.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(CheckpointError::io(path))?;
         Ok(Arc::new(Self::File(map)))
+    }
+}
+
+impl Mapped {
+    /// Gives the pages that lie in a range back to the system, which reads them again when they are used again.
+    #[allow(unsafe_code)]
+    fn release(&self, start: usize, len: usize) {
+        #[cfg(unix)]
+        if let Self::File(map) = self {
+            // Pages at the ends may hold other tensors.
+            let (first, end) = (start.next_multiple_of(PAGE), (start + len) / PAGE * PAGE);
+            if first < end {
+                // SAFETY: the map is shared with the file and only read, so that its pages come back with the same
+                // contents. A refusal costs memory only.
+                let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, first, end - first) };
+            }
+        }
     }
 }
 
@@ -114,6 +138,17 @@ impl Blob {
     pub fn len(&self) -> usize {
         match self {
             Self::Mapped { len, .. } | Self::Packed { len, .. } => *len,
+        }
+    }
+
+    /// Whether the bytes are at hand as they are.
+    fn is_mapped(&self) -> bool {
+        matches!(self, Self::Mapped { .. })
+    }
+
+    fn release(&self) {
+        if let Self::Mapped { file, start, len } = self {
+            file.release(*start, *len);
         }
     }
 
@@ -181,6 +216,18 @@ impl Stored {
             }
         };
         Ok(RawTensor { dtype: self.info.dtype, shape: self.info.shape.clone(), data })
+    }
+}
+
+impl Stored {
+    /// Whether reading it is certain to succeed: its bytes are there, and its description was checked against them.
+    fn is_certain(&self) -> bool {
+        self.blob.is_mapped()
+            && match &self.layout {
+                Layout::Contiguous(_) => true,
+                Layout::Strided { .. } => false,
+                Layout::Int8 { scale, .. } => scale.is_certain(),
+            }
     }
 }
 
@@ -321,6 +368,19 @@ impl TensorSource for Checkpoint {
             name: name.to_owned(),
         })?;
         stored.read().map_err(|problem| Problem::tensor(name, problem.to_string()).in_file(&self.path))
+    }
+
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        match self.tensors.get(name) {
+            Some(stored) if stored.is_certain() => Ok(()),
+            _ => self.read(name).map(drop),
+        }
+    }
+
+    fn release(&self, name: &str) {
+        if let Some(stored) = self.tensors.get(name) {
+            stored.blob.release();
+        }
     }
 }
 

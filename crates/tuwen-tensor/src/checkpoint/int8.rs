@@ -38,10 +38,13 @@ pub fn quantize_rows_i8(values: &[f32], rows: usize) -> (Vec<i8>, Vec<f32>) {
 /// The F32 bytes of `scale.len()` equal rows.
 pub(super) fn dequantize_to_bytes(quantized: &[u8], scale: &[f32]) -> Vec<u8> {
     let row_len = quantized.len() / scale.len().max(1);
-    let mut bytes = Vec::with_capacity(4 * quantized.len());
-    for (row, scale) in quantized.chunks_exact(row_len.max(1)).zip(scale) {
-        bytes.extend(row.iter().flat_map(|&value| (f32::from(value as i8) * scale).to_le_bytes()));
-    }
+    let mut bytes = vec![0; 4 * row_len * scale.len()];
+    tuwen_kernels::parallel_chunks_mut(&mut bytes, 4 * row_len.max(1), |row, bytes| {
+        let values = &quantized[row * row_len..][..row_len];
+        for (bytes, &value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *bytes = (f32::from(value as i8) * scale[row]).to_le_bytes();
+        }
+    });
     bytes
 }
 

@@ -20,6 +20,7 @@ mod replace;
 mod rules;
 mod safetensors;
 mod sharded;
+mod stored;
 #[cfg(test)]
 mod testing;
 mod torch;
@@ -35,6 +36,7 @@ pub use overlay::Overlay;
 pub use raw::{DType, RawTensor, TensorInfo};
 pub use replace::replace_directory;
 pub use rules::{Mapped, Rule, fits};
+pub use stored::StoredTensor;
 pub use write::{write_atomically, write_safetensors, write_source};
 pub use write_torch::{TorchArchive, write_torch};
 
@@ -51,6 +53,19 @@ pub trait TensorSource: Send + Sync {
     /// # Errors
     /// An unknown name, or data that the checkpoint holds in an unreadable form.
     fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError>;
+
+    /// Whether [`TensorSource::read`] will give the tensor whenever it is asked for; without reading where the
+    /// description is enough to know.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        self.read(name).map(drop)
+    }
+
+    /// Says that the data of a tensor were used and will not be for long, so that a mapped file need not keep them in
+    /// memory.
+    fn release(&self, _name: &str) {}
 }
 
 /// Tensors in memory.
@@ -83,6 +98,14 @@ macro_rules! through_pointer {
 
             fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
                 (**self).read(name)
+            }
+
+            fn check(&self, name: &str) -> Result<(), CheckpointError> {
+                (**self).check(name)
+            }
+
+            fn release(&self, name: &str) {
+                (**self).release(name);
             }
         }
     )*};

@@ -34,6 +34,14 @@ impl TensorSource for Overlay {
     fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
         if self.tensors.contains_key(name) { self.tensors.read(name) } else { self.base.read(name) }
     }
+
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        if self.tensors.contains_key(name) { Ok(()) } else { self.base.check(name) }
+    }
+
+    fn release(&self, name: &str) {
+        self.base.release(name);
+    }
 }
 
 #[cfg(test)]

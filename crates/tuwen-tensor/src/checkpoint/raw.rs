@@ -128,21 +128,49 @@ impl<'a> RawTensor<'a> {
         RawTensor { dtype: self.dtype, shape: self.shape, data: Cow::Owned(self.data.into_owned()) }
     }
 
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.data.len() / self.dtype.size()
+    }
+
+    /// The values where they lie, if they are f32 as this machine has them.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        if self.dtype == DType::F32 { tuwen_kernels::as_floats(&self.data) } else { None }
+    }
+
+    /// Rows `ids` of a table of `cols` columns, as a tensor.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn rows(&self, cols: usize, ids: &[u32]) -> RawTensor<'static> {
+        let row = cols * self.dtype.size();
+        let data: Vec<u8> =
+            ids.iter().flat_map(|&id| &self.data[id as usize * row..][..row]).copied().collect();
+        RawTensor { dtype: self.dtype, shape: vec![ids.len(), cols], data: data.into() }
+    }
+
     /// The values as f32; exact for F32, F16, BF16 and small integers, rounded for F64 and large integers.
     pub fn to_f32(&self) -> Vec<f32> {
-        let bytes = &self.data[..];
-        match self.dtype {
-            DType::F64 => elements(bytes).map(|b| f64::from_le_bytes(b) as f32).collect(),
-            DType::F32 => elements(bytes).map(f32::from_le_bytes).collect(),
-            DType::F16 => widen(bytes, f16::from_le_bytes, |from, to| from.convert_to_f32_slice(to)),
-            DType::BF16 => widen(bytes, bf16::from_le_bytes, |from, to| from.convert_to_f32_slice(to)),
-            DType::I64 => elements(bytes).map(|b| i64::from_le_bytes(b) as f32).collect(),
-            DType::I32 => elements(bytes).map(|b| i32::from_le_bytes(b) as f32).collect(),
-            DType::I16 => elements(bytes).map(|b| f32::from(i16::from_le_bytes(b))).collect(),
-            DType::I8 => elements(bytes).map(|b| f32::from(i8::from_le_bytes(b))).collect(),
-            DType::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
-            DType::Bool => bytes.iter().map(|&b| f32::from(u8::from(b != 0))).collect(),
+        if let Some(values) = self.as_f32() {
+            return values.to_vec();
         }
+        let mut values = vec![0.0; self.elements()];
+        self.write_f32(&mut values);
+        values
+    }
+
+    /// Writes the values as [`RawTensor::to_f32`] gives them, on all threads.
+    ///
+    /// # Panics
+    /// If `values` are not as many.
+    pub fn write_f32(&self, values: &mut [f32]) {
+        /// Elements that are converted in one go.
+        const BLOCK: usize = 1 << 14;
+        assert_eq!(values.len(), self.elements(), "one f32 for each element");
+        tuwen_kernels::parallel_chunks_mut(values, BLOCK, |i, values| {
+            let size = self.dtype.size();
+            self.dtype.widen(&self.data[i * BLOCK * size..][..values.len() * size], values);
+        });
     }
 
     /// The values of an integer or boolean tensor; `None` for a float type.
@@ -160,20 +188,46 @@ impl<'a> RawTensor<'a> {
     }
 }
 
+impl DType {
+    /// Writes little-endian elements of this type as f32.
+    fn widen(self, bytes: &[u8], values: &mut [f32]) {
+        match self {
+            Self::F64 => convert(bytes, values, |b| f64::from_le_bytes(b) as f32),
+            Self::F32 => convert(bytes, values, f32::from_le_bytes),
+            Self::F16 => widen(bytes, values, f16::from_le_bytes, |from, to| from.convert_to_f32_slice(to)),
+            Self::BF16 => widen(bytes, values, bf16::from_le_bytes, |from, to| from.convert_to_f32_slice(to)),
+            Self::I64 => convert(bytes, values, |b| i64::from_le_bytes(b) as f32),
+            Self::I32 => convert(bytes, values, |b| i32::from_le_bytes(b) as f32),
+            Self::I16 => convert(bytes, values, |b| f32::from(i16::from_le_bytes(b))),
+            Self::I8 => convert(bytes, values, |b| f32::from(i8::from_le_bytes(b))),
+            Self::U8 => convert(bytes, values, |[b]| f32::from(b)),
+            Self::Bool => convert(bytes, values, |[b]| f32::from(u8::from(b != 0))),
+        }
+    }
+}
+
 fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
     bytes.as_chunks::<N>().0.iter().copied()
 }
 
+fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], parse: impl Fn([u8; N]) -> f32) {
+    values.iter_mut().zip(elements(bytes)).for_each(|(value, element)| *value = parse(element));
+}
+
 /// Widens half floats block by block: one dispatch to the processor's conversion per block, not per value.
-fn widen<H: Copy>(bytes: &[u8], parse: fn([u8; 2]) -> H, convert: impl Fn(&[H], &mut [f32])) -> Vec<f32> {
-    let mut values = vec![0.0; bytes.len() / 2];
-    let mut block = Vec::with_capacity(4096);
-    for (from, to) in bytes.chunks(2 * 4096).zip(values.chunks_mut(4096)) {
-        block.clear();
-        block.extend(elements(from).map(parse));
-        convert(&block, to);
+fn widen<H: Copy + Default>(
+    bytes: &[u8],
+    values: &mut [f32],
+    parse: fn([u8; 2]) -> H,
+    convert: impl Fn(&[H], &mut [f32]),
+) {
+    const BLOCK: usize = 1024;
+    let mut block = [H::default(); BLOCK];
+    for (from, to) in bytes.chunks(2 * BLOCK).zip(values.chunks_mut(BLOCK)) {
+        let halves = &mut block[..to.len()];
+        halves.iter_mut().zip(elements(from)).for_each(|(half, bytes)| *half = parse(bytes));
+        convert(halves, to);
     }
-    values
 }
 
 #[cfg(test)]

@@ -177,6 +177,24 @@ impl<S: TensorSource> TensorSource for Mapped<S> {
         }
     }
 
+    fn check(&self, name: &str) -> Result<(), CheckpointError> {
+        match self.views.get(name) {
+            None => self.source.check(name),
+            Some(View::Same(name)) => self.source.check(name),
+            Some(_) => self.read(name).map(drop),
+        }
+    }
+
+    fn release(&self, name: &str) {
+        match self.views.get(name) {
+            None => self.source.release(name),
+            Some(View::Same(name) | View::Transposed(name) | View::Part { name, .. }) => {
+                self.source.release(name)
+            }
+            Some(View::Joined(names)) => names.iter().for_each(|name| self.source.release(name)),
+        }
+    }
+
     fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
         let fault = |reason: String| CheckpointError::Rule { name: name.to_owned(), reason };
         match self.views.get(name) {

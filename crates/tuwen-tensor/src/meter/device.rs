@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, Normed, Packed};
+use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
 
 /// The device whose buffers have lengths and no memory.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,13 @@ fn common(a: &Arc<str>, b: &Arc<str>) -> Arc<str> {
 fn module_of(inputs: &[&Buffer]) -> Arc<str> {
     let modules = inputs.iter().filter_map(|input| module(input)).filter(|module| !module.is_empty());
     modules.cloned().reduce(|a, b| common(&a, &b)).unwrap_or_default()
+}
+
+fn module_of_weight(weight: Weight) -> Arc<str> {
+    match weight {
+        Weight::Buffer(buffer) => module_of(&[buffer]),
+        Weight::Host(_) => Arc::default(),
+    }
 }
 
 fn hold(module: Arc<str>, len: usize) -> Buffer {
@@ -93,8 +100,18 @@ impl Device for Meter {
         vec![0.0; buffer.len()]
     }
 
-    fn pack_linear(&self, weight: &Buffer, out: usize, inner: usize) -> Packed {
-        Packed::new(HeldPacked::new(module_of(&[weight]), inner, out))
+    fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), [inner, out], precision))
+    }
+
+    fn pack_linear_backward(
+        &self,
+        weight: &Buffer,
+        out: usize,
+        inner: usize,
+        precision: Precision,
+    ) -> Packed {
+        Packed::new(HeldPacked::new(module_of(&[weight]), [out, inner], precision))
     }
 
     fn linear(&self, _x: &Buffer, weight: &Packed, rows: usize, _epilogue: Epilogue) -> Buffer {
@@ -103,14 +120,43 @@ impl Device for Meter {
         hold(weight.module.clone(), rows * weight.columns)
     }
 
-    fn matmul(&self, a: &Buffer, _ta: bool, b: &Buffer, _tb: bool, m: usize, k: usize, n: usize) -> Buffer {
+    fn matmul(
+        &self,
+        [(a, _), (b, _)]: [(&Buffer, bool); 2],
+        [m, k, n]: [usize; 3],
+        _precision: Precision,
+    ) -> Buffer {
         let module = module_of(&[a, b]);
         product(&module, m, k, n);
         hold(module, m * n)
     }
 
-    fn pack_conv(&self, weight: &Buffer, shape: &ConvShape) -> Packed {
-        Packed::new(HeldPacked::new(module_of(&[weight]), window(shape), shape.out_channels))
+    fn mlp(
+        &self,
+        _x: &Buffer,
+        weights: MlpWeights,
+        rows: usize,
+        _residual: Option<&Buffer>,
+    ) -> (Buffer, Buffer) {
+        let [fc1, fc2] = [weights.fc1, weights.fc2].map(|weight| weight.get::<HeldPacked>());
+        let [z, y] = [fc1, fc2].map(|fc| {
+            product(&fc.module, rows, fc.depth, fc.columns);
+            hold(fc.module.clone(), rows * fc.columns)
+        });
+        (y, z)
+    }
+
+    fn mlp_backward(&self, _dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+        let [fc2, fc1] = [weights.fc2, weights.fc1].map(|weight| weight.get::<HeldPacked>());
+        let [dz, dx] = [fc2, fc1].map(|fc| {
+            product(&fc.module, rows, fc.depth, fc.columns);
+            hold(fc.module.clone(), rows * fc.columns)
+        });
+        MlpGradients { dx, activated: z, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
+    }
+
+    fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
+        Packed::new(HeldPacked::new(module_of_weight(weight), [window(shape), shape.out_channels], precision))
     }
 
     fn conv2d(&self, _x: &Buffer, weight: &Packed, shape: &ConvShape, _epilogue: Epilogue) -> Buffer {
@@ -160,6 +206,32 @@ impl Device for Meter {
         inputs.map(|input| hold(module.clone(), input.len()))
     }
 
+    fn self_attention(
+        &self,
+        qkv: &Buffer,
+        _key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> (Buffer, Buffer) {
+        let module = module_of(&[qkv]);
+        compute(&module, attention_products(2, shape), 2 * qkv.len() / 3);
+        let lse = hold(module.clone(), shape.batch * shape.heads * shape.query_len);
+        (hold(module, qkv.len() / 3), lse)
+    }
+
+    fn self_attention_backward(
+        &self,
+        qkv: &Buffer,
+        _out: &Buffer,
+        _lse: &Buffer,
+        _dout: &Buffer,
+        _key_mask: Option<&[bool]>,
+        shape: &AttentionShape,
+    ) -> Buffer {
+        let module = module_of(&[qkv]);
+        compute(&module, attention_products(5, shape), 0);
+        hold(module, qkv.len())
+    }
+
     fn attention_weights(
         &self,
         q: &Buffer,
@@ -178,8 +250,16 @@ impl Device for Meter {
         Normed { mean: made(rows), spread: made(rows), y: made(x.len()) }
     }
 
-    fn layer_norm_backward(&self, _: &Buffer, x: &Buffer, gamma: &Buffer, _: [&Buffer; 2]) -> [Buffer; 3] {
-        [x.len(), gamma.len(), gamma.len()].map(|len| made(len, &[gamma]))
+    fn layer_norm_backward(
+        &self,
+        _: &Buffer,
+        x: &Buffer,
+        gamma: &Buffer,
+        _: [&Buffer; 2],
+        dx: Option<Buffer>,
+    ) -> [Buffer; 3] {
+        let made = |len| made(len, &[gamma]);
+        [dx.unwrap_or_else(|| made(x.len())), made(gamma.len()), made(gamma.len())]
     }
 
     fn batch_norm(

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::Precision;
 use crate::pool::{Idle, size_class};
 
 const FLOAT: u64 = size_of::<f32>() as u64;
@@ -195,10 +196,11 @@ pub(super) struct HeldPacked {
 }
 
 impl HeldPacked {
-    pub(super) fn new(module: Arc<str>, depth: usize, columns: usize) -> Self {
+    pub(super) fn new(module: Arc<str>, [depth, columns]: [usize; 2], precision: Precision) -> Self {
         /// Columns are stored in panels that are filled up to this.
         const NARROW: usize = 16;
-        let len = (depth * columns.next_multiple_of(NARROW)) as u64;
+        let bytes = depth * columns.next_multiple_of(NARROW) * precision.weight_bytes();
+        let len = bytes as u64 / FLOAT;
         with(|ledger| {
             ledger.packed += len;
             ledger.packed_peak = ledger.packed_peak.max(ledger.packed);

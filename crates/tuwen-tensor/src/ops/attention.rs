@@ -1,6 +1,6 @@
 //! Multi-head attention: self, causal and cross, with an optional key mask.
 
-use tuwen_kernels::AttentionShape;
+use tuwen_kernels::{AttentionShape, Precision};
 
 use crate::Tensor;
 use crate::tape::{needs_tape, record};
@@ -19,28 +19,39 @@ impl AttentionMask<'_> {
     pub const CAUSAL: Self = Self { causal: true, keys: None };
 }
 
-fn shape(q: &Tensor, k: &Tensor, heads: usize, mask: &AttentionMask) -> AttentionShape {
-    let [batch, query_len, width] = q.dims();
-    let [key_batch, key_len, key_width] = k.dims();
+/// The attention of queries to keys of these shapes.
+pub(super) fn shape(
+    q: &[usize; 3],
+    k: &[usize; 3],
+    heads: usize,
+    mask: &AttentionMask,
+    precision: Precision,
+) -> AttentionShape {
+    let ([batch, query_len, width], [key_batch, key_len, key_width]) = (*q, *k);
     assert!(
         batch == key_batch && width == key_width && width % heads == 0,
-        "attention of queries {:?} to keys {:?} with {heads} heads",
-        q.shape(),
-        k.shape()
+        "attention of queries {q:?} to keys {k:?} with {heads} heads"
     );
     assert!(mask.keys.is_none_or(|m| m.len() == batch * key_len), "a key mask holds batch * keys values");
     let head_dim = width / heads;
     let scale = (head_dim as f32).sqrt().recip();
-    AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal: mask.causal }
+    AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal: mask.causal, precision }
 }
 
 /// `softmax(q kᵀ / √head_dim) v` for each head.
 ///
 /// Shapes: q `[batch, queries, width]`, k and v `[batch, keys, width]`, heads side by side in `width`; the result
 /// is shaped as q. A query that may see no key gets zeros.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: AttentionMask) -> Tensor {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: AttentionMask,
+    precision: Precision,
+) -> Tensor {
     assert_eq!(k.shape(), v.shape(), "keys and values are shaped alike");
-    let shape = shape(q, k, heads, &mask);
+    let shape = shape(&q.dims(), &k.dims(), heads, &mask, precision.of_activations());
     let device = q.device();
     let (out, lse) = device.attention(q.buffer(), k.buffer(), v.buffer(), mask.keys, &shape);
     let out = Tensor::from_buffer(device, out, q.shape());
@@ -67,7 +78,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, mask: Attenti
 
 /// The attention probabilities `[batch, heads, queries, keys]`; not recorded.
 pub fn attention_weights(q: &Tensor, k: &Tensor, heads: usize, mask: AttentionMask) -> Tensor {
-    let shape = shape(q, k, heads, &mask);
+    let shape = shape(&q.dims(), &k.dims(), heads, &mask, Precision::F32);
     let weights = q.device().attention_weights(q.buffer(), k.buffer(), mask.keys, &shape);
     Tensor::from_buffer(q.device(), weights, &[shape.batch, heads, shape.query_len, shape.key_len])
 }

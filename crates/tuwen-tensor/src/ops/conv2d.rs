@@ -29,7 +29,7 @@ pub fn conv2d(
     );
     let shape = ConvShape { batch, height, width, in_channels, out_channels, kernel, stride, padding };
     let device = x.device();
-    let packed = weight.packed(|| device.pack_conv(weight.buffer(), &shape));
+    let packed = weight.packed(|values| device.pack_conv(values, &shape, weight.precision()));
     let epilogue = Epilogue {
         bias: bias.map(Tensor::buffer),
         activation: relu.then_some(Activation::Relu),

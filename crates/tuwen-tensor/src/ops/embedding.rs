@@ -13,7 +13,11 @@ pub fn gather_rows(table: &Tensor, ids: &[u32]) -> Tensor {
         panic!("row {id} of a table of {rows} rows");
     }
     let device = table.device();
-    let y = Tensor::from_buffer(device, device.gather_rows(table.buffer(), cols, ids), &[ids.len(), cols]);
+    let rows_of_ids = match table.source() {
+        Some(source) => device.upload(&source.rows(cols, ids)),
+        None => device.gather_rows(table.buffer(), cols, ids),
+    };
+    let y = Tensor::from_buffer(device, rows_of_ids, &[ids.len(), cols]);
     if !needs_tape(&[table]) {
         return y;
     }

@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
 use crate::Tensor;
-use crate::tape::{needs_tape, record};
+use crate::tape::{needs_tape, record_onto};
 
 /// `gamma * (x - mean) / √(variance + eps) + beta` over the last axis; gamma and beta `[last]`.
 pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Tensor {
@@ -14,9 +14,10 @@ pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f32) -> Tensor
         return y;
     }
     let (saved_x, saved_gamma, mean, rstd) = (x.detach(), gamma.detach(), normed.mean, normed.spread);
-    record(y, &[x, gamma, beta], move |dy| {
-        let [dx, dgamma, dbeta] =
-            device.layer_norm_backward(dy.buffer(), saved_x.buffer(), saved_gamma.buffer(), [&mean, &rstd]);
+    record_onto(y, &[x, gamma, beta], move |dy, dx| {
+        let dx = dx.map(Tensor::into_buffer);
+        let (x, gamma) = (saved_x.buffer(), saved_gamma.buffer());
+        let [dx, dgamma, dbeta] = device.layer_norm_backward(dy.buffer(), x, gamma, [&mean, &rstd], dx);
         vec![
             Some(Tensor::from_buffer(device, dx, saved_x.shape())),
             Some(Tensor::from_buffer(device, dgamma, &cols)),

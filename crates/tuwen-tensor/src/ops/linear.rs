@@ -3,13 +3,36 @@
 use tuwen_kernels::Activation;
 
 use crate::Tensor;
-use crate::device::Epilogue;
+use crate::device::{Epilogue, Packed};
 use crate::tape::{needs_tape, record};
+
+/// The parameters of a linear layer.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// `[out, in]`; its precision is that of the layer.
+    pub weight: &'a Tensor,
+    /// `[out]`.
+    pub bias: Option<&'a Tensor>,
+}
+
+impl<'a> Layer<'a> {
+    /// Numbers that it gives and takes.
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.weight.shape()[0], self.weight.shape()[1..].iter().product()]
+    }
+
+    /// The weight as it is multiplied.
+    pub(super) fn packed(&self) -> &'a Packed {
+        let ([out, inner], weight) = (self.size(), self.weight);
+        weight.packed(|values| weight.device().pack_linear(values, out, inner, weight.precision()))
+    }
+}
 
 /// `activation(x · weightᵀ + bias) + residual`.
 ///
 /// Shapes: x `[..., in]`, weight `[out, in]`, bias `[out]`, residual and result `[..., out]`. A weight of more axes
-/// (a convolution over patches) is read as `[out, product of the others]`.
+/// (a convolution over patches) is read as `[out, product of the others]`. The weight's precision is that of the product
+/// and of its gradients.
 pub fn linear(
     x: &Tensor,
     weight: &Tensor,
@@ -17,8 +40,8 @@ pub fn linear(
     activation: Activation,
     residual: Option<&Tensor>,
 ) -> Tensor {
-    let out = weight.shape()[0];
-    let inner: usize = weight.shape()[1..].iter().product();
+    let layer = Layer { weight, bias };
+    let [out, inner] = layer.size();
     assert_eq!(x.last_dim(), inner, "linear of {:?} with a weight {:?}", x.shape(), weight.shape());
     let device = x.device();
     let rows = x.elements() / inner.max(1);
@@ -26,7 +49,6 @@ pub fn linear(
     *shape.last_mut().expect("x has a last axis") = out;
     assert!(residual.is_none_or(|r| r.shape() == shape), "the residual is shaped as the result");
 
-    let packed = weight.packed(|| device.pack_linear(weight.buffer(), out, inner));
     let mut inputs = vec![x, weight];
     inputs.extend(bias);
     inputs.extend(residual);
@@ -39,7 +61,8 @@ pub fn linear(
         residual: residual.filter(|_| fuse).map(Tensor::buffer),
         residual_first: false,
     };
-    let product = Tensor::from_buffer(device, device.linear(x.buffer(), packed, rows, epilogue), &shape);
+    let product =
+        Tensor::from_buffer(device, device.linear(x.buffer(), layer.packed(), rows, epilogue), &shape);
     if !recording {
         return product;
     }
@@ -60,17 +83,20 @@ pub fn linear(
     let (x_shape, weight_shape) = (x.shape().to_vec(), weight.shape().to_vec());
     let bias_needs = bias.map(Tensor::requires_grad);
     let has_residual = residual.is_some();
+    let precision = weight.precision();
     record(y, &inputs, move |dy| {
         let dz = match &pre_activation {
             Some(z) => super::activation::backward(activation, z, &dy),
             None => dy.clone(),
         };
         let dx = saved_weight.map(|weight| {
-            let dx = device.matmul(dz.buffer(), false, weight.buffer(), false, rows, out, inner);
+            let operands = [(dz.buffer(), false), (weight.buffer(), false)];
+            let dx = device.matmul(operands, [rows, out, inner], precision);
             Tensor::from_buffer(device, dx, &x_shape)
         });
         let dw = saved_x.map(|x| {
-            let dw = device.matmul(dz.buffer(), true, x.buffer(), false, out, rows, inner);
+            let operands = [(dz.buffer(), true), (x.buffer(), false)];
+            let dw = device.matmul(operands, [out, rows, inner], precision);
             Tensor::from_buffer(device, dw, &weight_shape)
         });
         let mut gradients = vec![dx, dw];

@@ -1,7 +1,7 @@
 //! Products: linear with all that is fused into it, convolution, pooling, attention.
 
 use tuwen_kernels::reference;
-use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Tensor, ops};
+use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Precision, Tensor, ops};
 
 use super::elements::ACTIVATIONS;
 use super::support::{assert_close, check, inputs};
@@ -143,7 +143,16 @@ fn attentions() -> impl Iterator<Item = (AttentionShape, Option<Vec<bool>>)> {
         (0..6).map(move |case| {
             let scale = (head_dim as f32).sqrt().recip();
             let causal = case % 2 == 1;
-            let shape = AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal };
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal,
+                precision: Precision::F32,
+            };
             let keys = 0..batch * key_len;
             let mask = match case / 2 {
                 0 => None,
@@ -163,7 +172,7 @@ fn attention() {
         let (q, k) = ([batch, query_len, width], [batch, key_len, width]);
         let mask = AttentionMask { causal, keys: keys.as_deref() };
         let what = format!("{shape:?}, keys {keys:?}");
-        let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], heads, mask);
+        let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[1], &v[2], mask.keys, &shape);
         check(&what, &inputs(&[&q, &k, &k]), op, definition);
 
@@ -189,9 +198,83 @@ fn attention_to_oneself() {
             key_len: 5,
             scale: 3_f32.sqrt().recip(),
             causal,
+            precision: Precision::F32,
         };
-        let op = |t: &[Tensor]| ops::attention(&t[0], &t[0], &t[0], heads, mask);
+        let op = |t: &[Tensor]| ops::attention(&t[0], &t[0], &t[0], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[0], &v[0], None, &sizes);
         check(&format!("causal {causal}"), &inputs(&[&shape]), op, definition);
+    }
+}
+
+/// Rows with a bias added.
+fn with_bias(mut y: Vec<f64>, bias: Option<&Vec<f64>>) -> Vec<f64> {
+    if let Some(bias) = bias {
+        y.iter_mut().zip(bias.iter().cycle()).for_each(|(y, bias)| *y += bias);
+    }
+    y
+}
+
+#[test]
+fn mlp() {
+    for ([rows, width, inner, out], biased) in
+        [([1, 1, 1, 1], true), ([5, 3, 7, 2], true), ([4, 6, 5, 6], false)]
+    {
+        for activation in ACTIVATIONS {
+            let shapes: &[&[usize]] =
+                &[&[rows, width], &[inner, width], &[out, inner], &[rows, out], &[inner], &[out]];
+            let shapes = if biased { shapes } else { &shapes[..4] };
+            let op = |t: &[Tensor]| {
+                let layer = |i| ops::Layer { weight: &t[i], bias: biased.then(|| &t[i + 3]) };
+                ops::mlp(&t[0], layer(1), activation, layer(2), Some(&t[3]))
+            };
+            let definition = |v: &[Vec<f64>]| {
+                let mut z = with_bias(product(&v[0], &v[1], width), v.get(4));
+                z.iter_mut().for_each(|z| *z = reference::activate(activation, *z));
+                let mut y = with_bias(product(&z, &v[2], inner), v.get(5));
+                y.iter_mut().zip(&v[3]).for_each(|(y, residual)| *y += residual);
+                y
+            };
+            let what = format!("{activation:?} mlp of {rows} rows, {width}, {inner}, {out}, biases {biased}");
+            check(&what, &inputs(shapes), op, definition);
+        }
+    }
+}
+
+#[test]
+fn self_attention() {
+    let (batch, tokens, inner, width, heads) = (2, 5, 3, 6, 2);
+    let mask: Vec<bool> = (0..batch * tokens).map(|i| i % 4 != 2).collect();
+    // That of keys alone would have no gradient but rounding.
+    let bias_of = |i: usize| [4, 4, 5][i - 1];
+    for biased in [true, false] {
+        for mask in [
+            AttentionMask::default(),
+            AttentionMask::CAUSAL,
+            AttentionMask { causal: false, keys: Some(&mask) },
+        ] {
+            let (x, weight, bias) = ([batch, tokens, inner], [width, inner], [width]);
+            let mut shapes: Vec<&[usize]> = vec![&x, &weight, &weight, &weight];
+            shapes.extend(if biased { vec![&bias[..]; 2] } else { vec![] });
+            let op = |t: &[Tensor]| {
+                let layer = |i| ops::Layer { weight: &t[i], bias: biased.then(|| &t[bias_of(i)]) };
+                ops::self_attention(&t[0], [layer(1), layer(2), layer(3)], heads, mask)
+            };
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim: width / heads,
+                query_len: tokens,
+                key_len: tokens,
+                scale: ((width / heads) as f32).sqrt().recip(),
+                causal: mask.causal,
+                precision: Precision::F32,
+            };
+            let definition = |v: &[Vec<f64>]| {
+                let [q, k, v] = [1, 2, 3].map(|i| with_bias(product(&v[0], &v[i], inner), v.get(bias_of(i))));
+                reference::attention(&q, &k, &v, mask.keys, &shape)
+            };
+            let what = format!("self-attention, biases {biased}, causal {}", mask.causal);
+            check(&what, &inputs(&shapes), op, definition);
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use tuwen_kernels::reference;
 use tuwen_tensor::{
-    Activation, AttentionMask, AttentionShape, ConvShape, Param, Targets, Tensor, checkpoint, no_grad, ops,
+    Activation, AttentionMask, AttentionShape, ConvShape, Param, Precision, Targets, Tensor, checkpoint,
+    no_grad, ops,
 };
 
 use super::matrix::product;
@@ -85,7 +86,8 @@ fn a_block_of_operations() {
     let mask = AttentionMask { causal: true, keys: Some(&keys) };
     let op = |t: &[Tensor]| {
         let normed = ops::layer_norm(&t[0], &t[1], &t[2], 1e-5);
-        let attended = ops::attention(&linear(&normed, &t[3]), &normed, &linear(&normed, &t[3]), heads, mask);
+        let (q, v) = (linear(&normed, &t[3]), linear(&normed, &t[3]));
+        let attended = ops::attention(&q, &normed, &v, heads, mask, Precision::F32);
         let x = ops::linear(&attended, &t[4], Some(&t[2]), Activation::QuickGelu, Some(&t[0]));
         let rows = ops::l2_normalize(&x).reshape(&[batch * length, width]);
         ops::cross_entropy(&linear(&rows, &t[4]), Targets::Classes(&ids))
@@ -98,6 +100,7 @@ fn a_block_of_operations() {
         key_len: length,
         scale: 3_f32.sqrt().recip(),
         causal: true,
+        precision: Precision::F32,
     };
     let definition = |v: &[Vec<f64>]| {
         let normed = reference::layer_norm(&v[0], &v[1], &v[2], f64::from(1e-5_f32)).0;
@@ -225,4 +228,21 @@ fn a_parameter_changes() {
     param.assign(&Tensor::full(0.5, &[1, 2]));
     assert!(!param.value().requires_grad());
     assert_eq!(linear(&x, &param.value()).item(), 1.5);
+}
+
+/// What a norm adds to the gradient of its input comes on top of what other operations gave.
+#[test]
+fn an_operation_adds_to_the_gradient_so_far() {
+    let ones = |len: usize| Tensor::full(1.0, &[len]);
+    let (gamma, beta) = (ones(4), ones(4));
+    let norm = |x: &Tensor| ops::layer_norm(x, &gamma, &beta, 1e-5);
+    let x = Tensor::new(&[0.5, -1.0, 2.0, 0.25, 3.0, 1.0, -0.5, 0.125], &[2, 4]).leaf();
+    let seed = Tensor::new(&[1.0, 2.0, -1.0, 0.5, 0.25, -2.0, 1.5, 3.0], &[2, 4]);
+    let gradient = |y: Tensor| y.backward_from(seed.clone()).take(&x).expect("a gradient").to_vec();
+    let normed = gradient(norm(&x));
+    let residual = gradient(ops::add(&x, &norm(&x)));
+    let twice = gradient(ops::add(&norm(&x), &norm(&x)));
+    for (i, seed) in seed.to_vec().into_iter().enumerate() {
+        assert_eq!((residual[i], twice[i]), (seed + normed[i], normed[i] + normed[i]));
+    }
 }

@@ -53,7 +53,8 @@ fn pixels_of(plan: &Plan, pairs: usize) -> u64 {
 /// Trains; gives the number of floats in all parameters and in those that learn.
 fn steps(plan: &Plan, part: usize, parts: usize) -> Result<(u64, u64), TrainError> {
     let recipe = &plan.recipe;
-    let clip = Clip::new(&plan.config, Scope::count())?;
+    let scope = Scope::count().with_precision(recipe.train.precision.into());
+    let clip = Clip::new(&plan.config, scope)?;
     let learnable = clip.parameters().iter().filter(|entry| entry.kind == Kind::Parameter);
     learnable.filter(|entry| learns(recipe, &entry.name)).for_each(|entry| entry.param.set_trainable(true));
     recipe.lock.apply(clip.parameters())?;

@@ -27,7 +27,7 @@ pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
 pub use optimizer::{Group, Optimizer};
 pub use output::{Eval, EvalKind, Export, ExportType};
-pub use train::{Loss, Train};
+pub use train::{Loss, Train, TrainPrecision};
 
 /// A training run. Paths are relative to the file that it was read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

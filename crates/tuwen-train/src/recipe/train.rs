@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tuwen_nn::PairLoss;
+use tuwen_tensor::Precision;
 
 use super::{Objective, positive};
 
@@ -16,6 +17,17 @@ pub enum Loss {
     Siglip,
 }
 
+/// What products are computed in while a model learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainPrecision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Operands rounded to 8 significant bits, sums in single precision.
+    Bf16,
+}
+
 /// Length and rhythm of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +38,10 @@ pub struct Train {
     /// What is minimised in contrastive training.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loss: Loss,
+    /// What the weights of linear layers are multiplied in, and their gradients and attention with them. Weights, moments,
+    /// norms, losses and the similarities of a batch stay in single precision. Convolutions forward alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: TrainPrecision,
     /// Image-text pairs that are compared with each other, or labelled images.
     pub batch_size: usize,
     /// Pairs that go through the towers together, where that is less than a batch: a batch of any size then needs memory
@@ -73,6 +89,15 @@ impl From<Loss> for PairLoss {
         match loss {
             Loss::Clip => Self::Softmax,
             Loss::Siglip => Self::Sigmoid,
+        }
+    }
+}
+
+impl From<TrainPrecision> for Precision {
+    fn from(precision: TrainPrecision) -> Self {
+        match precision {
+            TrainPrecision::F32 => Self::F32,
+            TrainPrecision::Bf16 => Self::Bf16,
         }
     }
 }

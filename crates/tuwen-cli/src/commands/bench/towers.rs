@@ -1,0 +1,131 @@
+//! The two towers of a model.
+
+use std::hint::black_box;
+
+use tuwen::{Model, Options};
+use tuwen_data::rng::Rng;
+use tuwen_data::tokenizer::Overflow;
+use tuwen_kernels::Precision;
+use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
+use tuwen_nn::{LoadReport, Parameters, Pass, Scope};
+use tuwen_tensor::meter::measure;
+use tuwen_tensor::{Tensor, no_grad};
+
+use super::captions::{COUNT, captions};
+use super::clock::Clock;
+use super::line::Timed;
+use super::roofline::Work;
+use super::session::Session;
+use crate::failure::Failure;
+use crate::models::model_failure;
+
+/// Parameters of the towers, by how their names begin.
+const VISION: [&str; 2] = ["vision_model.", "visual_projection."];
+const TEXT: [&str; 2] = ["text_model.", "text_projection."];
+/// The one of which only the rows of the tokens are read.
+const TOKEN_EMBEDDING: &str = "text_model.embeddings.token_embedding.weight";
+
+/// A model in memory, and its shapes.
+pub struct Towers {
+    model: Model,
+    counted: Counted,
+}
+
+impl Towers {
+    /// Loads the model.
+    pub fn load(session: &Session, precision: Precision) -> Result<Self, Failure> {
+        let options = Options { precision, ..session.global.options() };
+        let model = tuwen::load(session.model, &options).map_err(model_failure)?;
+        let counted = Counted::new(model.config(), precision).map_err(Failure::model)?;
+        Ok(Self { model, counted })
+    }
+
+    /// Measures the image tower; pixels are random.
+    pub fn images(&self, batch: usize, clock: Clock) -> Timed {
+        let side = self.model.config().vision.image_size();
+        let mut rng = Rng::new(&[11]);
+        let values: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.range(-2.0, 2.0)).collect();
+        let pixels = Tensor::new(&values, &[batch, 3, side, side]);
+        let pass = Pass::eval();
+        let seconds = clock.median(|| drop(black_box(self.model.network().image_features(&pixels, &pass))));
+        Timed { batch, seconds, work: self.counted.images(batch, side), peak_memory: None }
+    }
+
+    /// Measures the text tower on captions that are tokens already.
+    pub fn texts(&self, clock: Clock) -> Result<Timed, Failure> {
+        let missing = || Failure::model(anyhow::anyhow!("{}: no tokenizer", self.model.name()));
+        let tokenizer = self.model.tokenizer().ok_or_else(missing)?;
+        let context = self.model.config().text.max_position_embeddings;
+        let batch = tokenizer.encode_batch(&captions(), context, Overflow::Truncate)?;
+        let tokens = TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: None };
+        let pass = Pass::eval();
+        let network = self.model.network();
+        let seconds = clock.median(|| drop(black_box(network.text_features_by_length(&tokens, &pass))));
+        Ok(Timed { batch: COUNT, seconds, work: self.counted.texts(&tokens), peak_memory: None })
+    }
+}
+
+/// The network without memory, which tells what it would do.
+pub struct Counted {
+    clip: Clip,
+    precision: Precision,
+}
+
+impl Counted {
+    /// The network of this configuration.
+    pub fn new(config: &ClipConfig, precision: Precision) -> Result<Self, LoadReport> {
+        Ok(Self { clip: Clip::new(config, Scope::count())?, precision })
+    }
+
+    /// What the image tower does.
+    pub fn images(&self, batch: usize, side: usize) -> Work {
+        let pixels = Tensor::shape_only(&[batch, 3, side, side]);
+        let input = size_of::<f32>() as u64 * pixels.elements() as u64;
+        let flops = flops(|| drop(self.clip.image_features(&pixels, &Pass::eval())));
+        Work { flops, bytes: input + weight_bytes(self.clip.parameters(), VISION, self.precision) }
+    }
+
+    /// What the text tower does.
+    pub fn texts(&self, tokens: &TokenIds) -> Work {
+        let flops = flops(|| drop(self.clip.text_features_by_length(tokens, &Pass::eval())));
+        Work { flops, bytes: weight_bytes(self.clip.parameters(), TEXT, self.precision) }
+    }
+}
+
+/// Operations of a run after the first, in which norms are folded and weights packed.
+fn flops(run: impl Fn()) -> u64 {
+    no_grad(&run);
+    measure(|| no_grad(&run)).1.flops
+}
+
+/// Bytes of a tower: matrices in their precision, vectors in f32.
+fn weight_bytes(parameters: &Parameters, tower: [&str; 2], precision: Precision) -> u64 {
+    let of_tower = |name: &str| name != TOKEN_EMBEDDING && tower.iter().any(|begin| name.starts_with(begin));
+    let bytes = |entry: &tuwen_nn::Entry| {
+        let value = entry.param.value();
+        let width = if value.shape().len() < 2 { size_of::<f32>() } else { precision.weight_bytes() };
+        (value.elements() * width) as u64
+    };
+    parameters.iter().filter(|entry| of_tower(&entry.name)).map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use tuwen_models::clip::presets;
+
+    use super::*;
+
+    #[test]
+    fn the_work_of_a_tower_is_what_its_architecture_asks_for() {
+        let config = presets::find("ViT-B-32").expect("published");
+        let work = |precision| Counted::new(&config, precision).expect("published").images(2, 224);
+        let (f32, int8) = (work(Precision::F32), work(Precision::Int8));
+        assert_eq!(f32.flops, int8.flops);
+        // At most 4.4 billion multiplications an image, and not less than without the rest of the last block.
+        assert!((16_000_000_000..=17_700_000_000).contains(&f32.flops), "{}", f32.flops);
+        let pixels = 4 * 2 * 3 * 224 * 224;
+        // 87.8 million weights in the tower.
+        assert!((351_000_000..352_000_000).contains(&(f32.bytes - pixels)), "{}", f32.bytes);
+        assert!(int8.bytes < f32.bytes / 3);
+    }
+}
