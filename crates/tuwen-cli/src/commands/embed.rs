@@ -90,6 +90,7 @@ impl Job<'_> {
             model: self.model.name().to_owned(),
             fingerprint: self.model.fingerprint(),
             raw: self.arguments.raw,
+            exact_decode: self.arguments.images.exact_decode,
             precision: self.embedder.precision().to_string(),
             dim: self.embedder.dim(),
         };

@@ -40,6 +40,9 @@ pub struct Origin {
     pub fingerprint: String,
     /// Whether vectors keep the length that the model gives them.
     pub raw: bool,
+    /// Whether images are decoded at their full size, as earlier builds always did.
+    #[serde(default = "always")]
+    pub exact_decode: bool,
     /// What the network multiplied in.
     #[serde(default = "single")]
     pub precision: String,
@@ -50,6 +53,11 @@ pub struct Origin {
 /// What runs multiplied in that do not say.
 fn single() -> String {
     tuwen::Precision::F32.to_string()
+}
+
+/// How runs decoded that do not say.
+fn always() -> bool {
+    true
 }
 
 /// A run and what it has finished.
@@ -143,10 +151,13 @@ impl Run {
         let other: Origin = serde_json::from_slice(&text)
             .with_context(|| format!("{} is damaged", begun.display()))
             .map_err(damaged)?;
+        let with = |was: bool| if was { "with" } else { "without" };
         let difference = if other.fingerprint != self.origin.fingerprint {
             format!("its model was {}, not {}: other weights or files", other.model, self.origin.model)
         } else if other.raw != self.origin.raw {
-            format!("it was begun {} --raw", if other.raw { "with" } else { "without" })
+            format!("it was begun {} --raw", with(other.raw))
+        } else if other.exact_decode != self.origin.exact_decode {
+            format!("it was begun {} --exact-decode", with(other.exact_decode))
         } else if other.precision != self.origin.precision {
             format!("it was begun with --precision {}, not {}", other.precision, self.origin.precision)
         } else {
