@@ -80,7 +80,7 @@ mod tests {
             assert_eq!(sorted(&groups.concat()), (0..500).collect::<Vec<_>>());
             assert!(groups.iter().all(|group| group.is_sorted()));
             assert!(tokens(&groups, &lengths) <= real + pass_cost * 79, "{pass_cost}");
-            assert!(groups.iter().all(|group| tokens(&[group.clone()], &lengths) <= PASS));
+            assert!(groups.iter().all(|group| tokens(std::slice::from_ref(group), &lengths) <= PASS));
         }
         assert_eq!(tokens(&buckets(&lengths, 0), &lengths), real);
     }
