@@ -415,6 +415,17 @@ impl Device for Cpu {
         filled(x.len(), |y| kernels::permute(host(x), shape, axes, y))
     }
 
+    fn join(&self, parts: &[&Buffer]) -> Buffer {
+        filled(parts.iter().map(|part| part.len()).sum(), |out| {
+            let mut rest = out;
+            for part in parts {
+                let (head, tail) = rest.split_at_mut(part.len());
+                head.copy_from_slice(host(part));
+                rest = tail;
+            }
+        })
+    }
+
     fn copy_blocks(
         &self,
         src: &Buffer,

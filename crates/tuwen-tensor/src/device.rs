@@ -273,6 +273,8 @@ pub trait Device: Send + Sync + Debug {
     fn avg_pool2d_backward(&self, dy: &Buffer, size: [usize; 4], k: usize) -> Buffer;
     /// Reorders axes.
     fn permute(&self, x: &Buffer, shape: &[usize], axes: &[usize]) -> Buffer;
+    /// Buffers one after another.
+    fn join(&self, parts: &[&Buffer]) -> Buffer;
     /// Copies `blocks` of `len` elements: block i from `i * src_stride + src_start` to `i * dst_stride + dst_start`.
     fn copy_blocks(
         &self,

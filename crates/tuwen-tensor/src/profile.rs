@@ -95,6 +95,7 @@ impl Device for Profile {
             fn avg_pool2d(&self, x: &Buffer, size: [usize; 4], k: usize) -> Buffer;
             fn avg_pool2d_backward(&self, dy: &Buffer, size: [usize; 4], k: usize) -> Buffer;
             fn permute(&self, x: &Buffer, shape: &[usize], axes: &[usize]) -> Buffer;
+            fn join(&self, parts: &[&Buffer]) -> Buffer;
             fn copy_blocks(&self, src: &Buffer, src_at: (usize, usize), dst: &mut Buffer, dst_at: (usize, usize), blocks: usize, len: usize);
             fn add(&self, a: &Buffer, b: &Buffer) -> Buffer;
             fn add_assign(&self, y: &mut Buffer, x: &Buffer);

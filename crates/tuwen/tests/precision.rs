@@ -1,5 +1,7 @@
 //! Reduced precision against single precision: vectors of real photographs and of texts keep their directions.
 
+#![allow(clippy::print_stderr)] // what is skipped is said
+
 use std::path::Path;
 
 use tuwen::{BUILTIN, Embeddings, Model, Options, Picture, Precision};

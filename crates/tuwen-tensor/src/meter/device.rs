@@ -338,6 +338,10 @@ impl Device for Meter {
         made(x.len(), &[x])
     }
 
+    fn join(&self, parts: &[&Buffer]) -> Buffer {
+        made(parts.iter().map(|part| part.len()).sum(), parts)
+    }
+
     fn copy_blocks(
         &self,
         _src: &Buffer,

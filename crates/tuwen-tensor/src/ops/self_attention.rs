@@ -60,13 +60,7 @@ pub fn self_attention(x: &Tensor, [q, k, v]: [Layer; 3], heads: usize, mask: Att
 
 /// The numbers of tensors one after another.
 fn beside(device: &dyn Device, parts: &[&Tensor]) -> Buffer {
-    let mut joined = device.full(parts.iter().map(|part| part.elements()).sum(), 0.0);
-    let mut start = 0;
-    for part in parts {
-        device.copy_blocks(part.buffer(), (0, 0), &mut joined, (start, 0), 1, part.elements());
-        start += part.elements();
-    }
-    joined
+    device.join(&parts.iter().map(|part| part.buffer()).collect::<Vec<_>>())
 }
 
 /// Gradients of this shape that stand one after another in `joined`, for those that learn.
