@@ -32,32 +32,19 @@ pub fn listed(python: &Python, places: &Places, options: &Options) -> Result<Vec
     let wanted =
         |name: &str| options.peers.as_ref().is_none_or(|peers| peers.iter().any(|peer| peer == name));
     let mut found = Vec::new();
-    for script in scripts(&places.peers)? {
-        for line in python.output(&[script.as_os_str(), "--list".as_ref()])?.lines() {
-            let (name, peer) = read(line, &script).ok_or_else(|| format!("{}: {line}", script.display()))?;
-            match peer {
-                Some(peer) if wanted(&name) => found.push(peer),
-                None if wanted(&name) => eprintln!("{name} is left out: its package is not installed"),
-                _ => {}
-            }
+    let script = places.peers.join("peer.py");
+    for line in python.output(&[script.as_os_str(), "--list".as_ref()])?.lines() {
+        let (name, peer) = read(line, &script).ok_or_else(|| format!("{}: {line}", script.display()))?;
+        match peer {
+            Some(peer) if wanted(&name) => found.push(peer),
+            None if wanted(&name) => eprintln!("{name} is left out: its package is not installed"),
+            _ => {}
         }
     }
     for name in options.peers.iter().flatten().filter(|name| found.iter().all(|peer| peer.name != **name)) {
         eprintln!("there is no peer {name}");
     }
     Ok(found)
-}
-
-/// `peer.py`, and the scripts that measure a folder.
-fn scripts(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let is_peer = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name == "peer.py" || (name.starts_with("folder") && name.ends_with(".py"))
-    };
-    let mut scripts: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_peer).collect();
-    scripts.sort();
-    Ok(scripts)
 }
 
 /// A line of `--list`: the name, and the peer if its package is installed.
@@ -160,15 +147,5 @@ mod tests {
         assert_eq!(versions(&[peer.clone(), peer]), ["onnxruntime 1.32.0"]);
         assert_eq!(read(&line("null"), "peer.py".as_ref()), Some(("ort".to_owned(), None)));
         assert_eq!(read("Traceback", "peer.py".as_ref()), None);
-    }
-
-    #[test]
-    fn folders_have_scripts_of_their_own() {
-        let folder = tempfile::tempdir().expect("a directory");
-        for name in ["peer.py", "folder_rclip.py", "make_folder.py", "networks.py", "folder.txt"] {
-            std::fs::write(folder.path().join(name), "").expect("written");
-        }
-        let names = scripts(folder.path()).expect("read");
-        assert_eq!(names, ["folder_rclip.py", "peer.py"].map(|name| folder.path().join(name)));
     }
 }

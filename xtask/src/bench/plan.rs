@@ -4,10 +4,7 @@ use std::fmt;
 
 use super::options::Options;
 
-/// Stages with rows, in the order of the table.
-///
-/// `embed_folder`, a folder of photographs through a whole process, finds its place here: rows below, a measurement in
-/// `ours`, and scripts `bench/peers/folder*.py` that speak the protocol of `peer.py`, which are found by their name.
+/// Stages with rows, in the order of the table. A folder of photographs is measured by `bench/folder/compare.py`.
 pub const STAGES: [&str; 4] = ["encode_image", "encode_text", "train_step", "start_up"];
 
 /// Models that `checkpoints.py` writes. Texts and the start of a process are measured on the first.

@@ -1,12 +1,12 @@
 """A folder through PyTorch, as clip-retrieval does it: a DataLoader with workers that open, transform and collate,
 Pillow and torchvision for the images, the model of transformers.
 
-    python bench/peers/folder_torch.py MODEL FOLDER [--batch 16] [--threads 2]
+    python bench/folder/with_torch.py MODEL FOLDER [--batch 16] [--threads 2]
 """
 
 import os
 
-from folder_common import arguments, images, report
+from common import arguments, images, report
 
 options = arguments(__doc__)
 os.environ["OMP_NUM_THREADS"] = str(options.threads)

@@ -1,6 +1,6 @@
 """Makes a folder of photographs as cameras write them, out of a few small pictures.
 
-    python bench/peers/make_folder.py PICTURES FOLDER [--count 2000] [--seed 0] [--processes 2]
+    python bench/folder/photographs.py PICTURES FOLDER [--count 2000] [--seed 0] [--processes 2]
 
 Each is a part of one of PICTURES, enlarged to 1 to 12 megapixels, with grain that stands for detail and makes as many
 bytes a pixel as cameras do, about a fifth: an enlarged picture alone decodes much faster than a photograph of its size. JPEG with halved chroma,

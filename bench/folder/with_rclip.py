@@ -1,6 +1,6 @@
 """A folder through rclip's indexing, with a local ViT-B/32 in place of the one that it would fetch, at that one's size.
 
-    python bench/peers/folder_rclip.py DIRECTORY-OF-FOLDER_MODEL FOLDER [--batch 16] [--threads 2]
+    python bench/folder/with_rclip.py DIRECTORY-OF-MODEL FOLDER [--batch 16] [--threads 2]
 
 rclip takes as many threads as there are cores, and all images of the folder: `--threads` and `--limit` do nothing.
 """
@@ -11,7 +11,7 @@ import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from folder_common import arguments, report
+from common import arguments, report
 from rclip import db, main as rclip, model, model_download
 from rclip.utils import preprocess
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a CLIP in the layout of transformers, or what folder_model.py made of it")
+    parser.add_argument("model", type=Path, help="a CLIP in the layout of transformers, or what model.py made of it")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)

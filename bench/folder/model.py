@@ -1,6 +1,6 @@
 """Makes an ONNX file of the image tower, and what fastembed wants beside it, out of a CLIP in transformers' layout.
 
-    python bench/peers/folder_model.py MODEL DIRECTORY
+    python bench/folder/model.py MODEL DIRECTORY
 """
 
 import json

@@ -1,10 +1,10 @@
 """A folder through fastembed's `ImageEmbedding`, with a local model in place of the one that it would fetch.
 
-    python bench/peers/folder_fastembed.py DIRECTORY-OF-FOLDER_MODEL FOLDER [--batch 16] [--threads 2]
+    python bench/folder/with_fastembed.py DIRECTORY-OF-MODEL FOLDER [--batch 16] [--threads 2]
 """
 
 from fastembed import ImageEmbedding
-from folder_common import arguments, images, report
+from common import arguments, images, report
 
 NAME = "Qdrant/clip-ViT-B-32-vision"
 
