@@ -51,7 +51,14 @@ pub(crate) trait PanelSource: Copy + Sync {
 
     /// Where what is multiplied after panel `index - 1` will be read from: rows `depth` of panel `index`, or where there is
     /// no such panel, of the first.
-    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32;
+    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
+        // After the last panel comes the next piece of the depth.
+        let (index, row) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+        self.address(index, row)
+    }
+
+    /// Where row `row` of panel `index` is stored, as a hint: it need not exist.
+    fn address(&self, index: usize, row: usize) -> *const f32;
 
     /// The rows `depth` of panel `index`.
     fn panel<'s>(&'s self, index: usize, depth: Range<usize>, scratch: &'s mut Option<Scratch>) -> &'s [f32];
@@ -71,10 +78,8 @@ impl PanelSource for Panels<'_> {
     }
 
     #[inline(always)]
-    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
-        // After the last panel comes the next piece of the depth.
-        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
-        let start = index * PANEL * self.depth + from * Self::width(self.columns, index);
+    fn address(&self, index: usize, row: usize) -> *const f32 {
+        let start = index * PANEL * self.depth + row * Self::width(self.columns, index);
         self.data.as_ptr().wrapping_add(start)
     }
 

@@ -206,11 +206,6 @@ macro_rules! dot {
                 unsafe { TileConfig::new(tile_rows(height)).load() }
             }
 
-            unsafe fn range(row: *const f32, len: usize) -> (f32, f32) {
-                // SAFETY: the same contract.
-                unsafe { convert::range(row, len) }
-            }
-
             unsafe fn pack(
                 $rows: &[*const f32],
                 $scales: &[RowScale],

@@ -125,11 +125,6 @@ macro_rules! dot {
 
             unsafe fn begin(_height: usize) {}
 
-            unsafe fn range(row: *const f32, len: usize) -> (f32, f32) {
-                // SAFETY: the same contract.
-                unsafe { convert::range(row, len) }
-            }
-
             unsafe fn pack(
                 $rows: &[*const f32],
                 $scales: &[RowScale],

@@ -34,7 +34,7 @@ pub(crate) use pack::{ReducedBuf, ReducedPanels, Reduction, pack_all};
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
 pub(crate) fn product(a: &impl Left, rows: usize, b: ReducedPanels, c: &mut [f32], epilogue: &Epilogue) {
     #[cfg(target_arch = "x86_64")]
-    match (b.reduction(), unit(b.reduction())) {
+    match (b.reduction, unit(b.reduction)) {
         (Reduction::Bf16, Unit::Tiles) => return product::product::<amx::Bf16>(a, rows, b, c, epilogue),
         (Reduction::Bf16, Unit::Vectors) => return product::product::<avx512::Bf16>(a, rows, b, c, epilogue),
         (Reduction::Int8, Unit::Tiles) => return product::product::<amx::Int8>(a, rows, b, c, epilogue),

@@ -57,10 +57,6 @@ impl<'a> ReducedPanels<'a> {
         [stored * reduction.units(depth), scales]
     }
 
-    pub(super) fn reduction(&self) -> Reduction {
-        self.reduction
-    }
-
     pub(super) fn panel(&self, index: usize) -> &'a [u32] {
         let units = self.reduction.units(self.depth);
         &self.units[index * PANEL * units..][..Panels::width(self.columns, index) * units]
@@ -205,10 +201,9 @@ impl PanelSource for ReducedPanels<'_> {
         self.columns
     }
 
-    fn ahead(&self, index: usize, panels: &Range<usize>, depth: Range<usize>) -> *const f32 {
-        let (index, from) = if index < panels.end { (index, depth.start) } else { (panels.start, depth.end) };
+    fn address(&self, index: usize, row: usize) -> *const f32 {
         let width = Panels::width(self.columns, index);
-        let start = index * PANEL * self.reduction.units(self.depth) + from / self.reduction.unit() * width;
+        let start = index * PANEL * self.reduction.units(self.depth) + row / self.reduction.unit() * width;
         self.units.as_ptr().wrapping_add(start).cast()
     }
 

@@ -55,12 +55,6 @@ pub(super) trait Dot {
     /// The CPU has the instruction.
     unsafe fn begin(height: usize) -> Self::Guard;
 
-    /// Least and greatest of `len` numbers and zero.
-    ///
-    /// # Safety
-    /// The numbers are readable, and the CPU has the instruction.
-    unsafe fn range(row: *const f32, len: usize) -> (f32, f32);
-
     /// Packs numbers `from..from + len` of up to 16 rows that begin with row `first` of a block of `height` rows.
     /// `from` is a multiple of 16 units; what `len` lacks to such a multiple is filled up.
     ///
@@ -256,7 +250,7 @@ unsafe fn pack_block<K: Kernel, D: Dot>(
                 let mut row_scales = [RowScale::new(0.0, 0.0); GROUP];
                 if D::REDUCTION == Reduction::Int8 {
                     for (i, scale) in row_scales[..stored].iter_mut().enumerate() {
-                        let (low, high) = D::range(pointers[i], len);
+                        let (low, high) = convert::range(pointers[i], len);
                         *scale = RowScale::new(low, high);
                         scales[first + i] = *scale;
                     }
