@@ -357,19 +357,15 @@ impl<L: Left, R: Right> Task for Stream<'_, L, R> {
                 for index in panels.clone() {
                     let panel = &right[(index - panels.start) * PANEL * len..];
                     let (width, first) = (Panels::width(columns, index), index * PANEL);
+                    let columns = first..columns.min(first + PANEL);
                     for block in 0..blocks.count {
                         let rows = blocks.get(block);
                         let a = &left[blocks.offset(block, len)..];
-                        K::tile(
-                            rows.len(),
-                            width,
-                            len,
-                            a.as_ptr(),
-                            panel.as_ptr(),
-                            panel.as_ptr(),
-                            &mut tile,
-                        );
-                        stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
+                        // The tile that follows this one reads the next rows.
+                        let ahead = a.as_ptr().wrapping_add(rows.len() * len);
+                        stage.fetch::<K>(rows.clone(), columns.clone(), c);
+                        K::tile(rows.len(), width, len, a.as_ptr(), panel.as_ptr(), ahead, &mut tile);
+                        stage.store::<K>(&tile.0, rows, columns.clone(), c);
                     }
                 }
             }
