@@ -179,7 +179,9 @@ fn exact_maps() {
             let plain = reference::conv2d(&to_f64(&x), &to_f64(&weight), &shape);
             let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), ..Epilogue::default() };
             let expected = reference::epilogue(&plain, out_channels, &[], &epilogue);
-            assert_close(&numbers(&y, &to), &expected, 1e-4, &format!("{shape:?}"));
+            // What is left out of each term of a sum is at random.
+            let terms = (from.channels * kernel * kernel) as f64;
+            assert_close(&numbers(&y, &to), &expected, 1e-5 * terms.sqrt(), &format!("{shape:?}"));
         }
     }
 }
