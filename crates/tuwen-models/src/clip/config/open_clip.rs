@@ -236,6 +236,14 @@ mod tests {
     }
 
     #[test]
+    fn a_resnet_may_have_a_patch_size_of_null() {
+        let vision = r#"{"layers": [3, 4, 6, 3], "width": 64, "patch_size": null}"#;
+        let json = format!(r#"{{"embed_dim": 1024, "vision_cfg": {vision}, "text_cfg": {{}}}}"#);
+        let config = ClipConfig::from_open_clip_json(&json).expect("read");
+        assert!(matches!(config.vision, VisionConfig::ResNet(_)), "{:?}", config.vision);
+    }
+
+    #[test]
     fn odd_widths_of_mlps_survive() {
         for width in [24, 40, 48, 56, 104] {
             for intermediate_size in width..5 * width {
