@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::aligned::Scratch;
+use crate::bf16::nearest;
 use crate::gemm::{
     Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, ReducedPanels, Reduction,
-    Right, RowBlocks, bf16, gemm, matmul, product_of_long_sums,
+    Right, RowBlocks, gemm, matmul, product_of_long_sums,
 };
 use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
@@ -124,7 +125,7 @@ impl PackedConv {
             let (columns, rows) = (self.weight.n(), self.weight.rows()?);
             let mut parts = Vec::with_capacity(3 * rows.len());
             for tap in rows.chunks_exact((channels * columns).max(1)) {
-                let high: Vec<f32> = tap.iter().map(|&w| f32::from_bits(bf16(w) << 16)).collect();
+                let high: Vec<f32> = tap.iter().map(|&w| f32::from_bits(nearest(w) << 16)).collect();
                 let low = tap.iter().zip(&high).map(|(w, high)| w - high);
                 parts.extend_from_slice(&high);
                 parts.extend_from_slice(&high);

@@ -11,6 +11,7 @@ use tuwen_kernels::{
 /// bf16 numbers have eight significant bits.
 const ROUNDING: f64 = 1.0 / 256.0;
 
+#[allow(clippy::print_stderr)] // says what was not tested
 fn have_maps() -> bool {
     let have = isa() == Isa::Amx;
     if !have {

@@ -98,7 +98,10 @@ impl ConvBatchNorm {
         const CHANNELS: usize = 32;
         let weight = self.weight.value();
         let [out, inner, ..] = weight.dims::<4>();
-        self.stride == 1 && weight.precision() == precision && out % CHANNELS == 0 && inner % CHANNELS == 0
+        self.stride == 1
+            && weight.precision() == precision
+            && out.is_multiple_of(CHANNELS)
+            && inner.is_multiple_of(CHANNELS)
     }
 
     /// The convolution alone.

@@ -164,11 +164,11 @@ impl Device for Cpu {
         Packed::new(PackedConv::pack(values(weight), shape, precision))
     }
 
-    fn to_maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
+    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
         Maps::round(host(x), size, exact)
     }
 
-    fn from_maps(&self, x: &Buffer) -> Option<Buffer> {
+    fn numbers(&self, x: &Buffer) -> Option<Buffer> {
         Maps::of(x).map(|maps| filled(x.len(), |x| maps.write(x)))
     }
 

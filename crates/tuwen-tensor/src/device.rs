@@ -161,11 +161,11 @@ pub trait Device: Send + Sync + Debug {
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
     /// `x [batch, height, width, channels]` as [`crate::ops::to_maps`] has it, or None where the device has no such form.
-    fn to_maps(&self, _x: &Buffer, _size: [usize; 4], _exact: bool) -> Option<Buffer> {
+    fn maps(&self, _x: &Buffer, _size: [usize; 4], _exact: bool) -> Option<Buffer> {
         None
     }
-    /// The numbers of what [`Device::to_maps`] made; of other buffers None.
-    fn from_maps(&self, _x: &Buffer) -> Option<Buffer> {
+    /// The numbers of what [`Device::maps`] made; of other buffers None.
+    fn numbers(&self, _x: &Buffer) -> Option<Buffer> {
         None
     }
     /// Gradient of [`Device::conv2d`] with respect to its input.

@@ -71,12 +71,12 @@ impl Device for Profile {
         timed(|| Cpu.conv2d(x, weight, shape, epilogue), name)
     }
 
-    fn to_maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
-        timed(|| Cpu.to_maps(x, size, exact), |_| "to_maps".to_owned())
+    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
+        timed(|| Cpu.maps(x, size, exact), |_| "to_maps".to_owned())
     }
 
-    fn from_maps(&self, x: &Buffer) -> Option<Buffer> {
-        timed(|| Cpu.from_maps(x), |_| "from_maps".to_owned())
+    fn numbers(&self, x: &Buffer) -> Option<Buffer> {
+        timed(|| Cpu.numbers(x), |_| "from_maps".to_owned())
     }
 
     pass_on! {

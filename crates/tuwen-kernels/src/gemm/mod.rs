@@ -32,7 +32,7 @@ pub(crate) use own::OwnProduct;
 pub(crate) use pack::{Left, Panels, Right, RowBlocks};
 pub(crate) use product::Target;
 pub use reduced::has_fast;
-pub(crate) use reduced::{OwnTask, ReducedPanels, Reduction, bf16, dispatch_in};
+pub(crate) use reduced::{OwnTask, ReducedPanels, Reduction, dispatch_in};
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};

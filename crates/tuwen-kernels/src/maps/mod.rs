@@ -36,7 +36,7 @@ const STEP: usize = 32;
 impl MapShape {
     /// Whether there is something that computes with maps of this shape.
     pub fn is_supported(&self) -> bool {
-        isa() == Isa::Amx && self.len() > 0 && self.channels % STEP == 0
+        isa() == Isa::Amx && !self.is_empty() && self.channels.is_multiple_of(STEP)
     }
 
     /// Numbers of all images.

@@ -12,13 +12,13 @@ pub fn to_maps(x: &Tensor, exact: bool) -> Option<Tensor> {
     if needs_tape(&[x]) {
         return None;
     }
-    let maps = x.device().to_maps(x.buffer(), x.dims(), exact)?;
+    let maps = x.device().maps(x.buffer(), x.dims(), exact)?;
     Some(Tensor::from_buffer(x.device(), maps, x.shape()))
 }
 
 /// The numbers of [`to_maps`]; of another tensor the tensor itself.
 pub fn from_maps(x: &Tensor) -> Tensor {
-    match x.device().from_maps(x.buffer()) {
+    match x.device().numbers(x.buffer()) {
         Some(numbers) => Tensor::from_buffer(x.device(), numbers, x.shape()),
         None => x.clone(),
     }

@@ -29,7 +29,7 @@ use crate::isa::{Isa, isa};
 use crate::precision::Precision;
 
 pub(crate) use own::{OwnTask, dispatch_in};
-pub(crate) use pack::{ReducedBuf, ReducedPanels, Reduction, bf16, pack_all};
+pub(crate) use pack::{ReducedBuf, ReducedPanels, Reduction, pack_all};
 
 /// `c [rows, columns] = a · b`, then the epilogue, on all threads. Lengths have been checked.
 pub(crate) fn product(a: &impl Left, rows: usize, b: ReducedPanels, c: &mut [f32], epilogue: &Epilogue) {
