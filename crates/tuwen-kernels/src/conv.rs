@@ -6,11 +6,13 @@
 //! convolution too, with the kernel turned around; that of the weight is a product along all pixels, cut into streams.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::aligned::Scratch;
+use crate::bf16::nearest;
 use crate::gemm::{
-    Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, Right, RowBlocks, gemm, matmul,
-    product_of_long_sums,
+    Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, ReducedPanels, Reduction,
+    Right, RowBlocks, gemm, matmul, product_of_long_sums,
 };
 use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
@@ -90,6 +92,8 @@ impl ConvShape {
 pub struct PackedConv {
     /// `[kernel, kernel, in, out]`
     weight: PackedB,
+    /// The same as a sum of bf16 numbers, where that was asked for.
+    split: OnceLock<Option<PackedB>>,
 }
 
 impl PackedConv {
@@ -98,11 +102,39 @@ impl PackedConv {
         shape.check("PackedConv", None, Some(weight.len()), None);
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
         if k == 1 {
-            return Self { weight: PackedB::pack_as(MatRef::new(weight, o, i).t(), precision) };
+            return Self::of(PackedB::pack_as(MatRef::new(weight, o, i).t(), precision));
         }
         let mut channels_last = Scratch::take(weight.len());
         crate::permute(weight, &[o, i, k * k], &[0, 2, 1], &mut channels_last);
-        Self { weight: PackedB::pack_as(MatRef::new(&channels_last, o, shape.window()).t(), precision) }
+        Self::of(PackedB::pack_as(MatRef::new(&channels_last, o, shape.window()).t(), precision))
+    }
+
+    fn of(weight: PackedB) -> Self {
+        Self { weight, split: OnceLock::new() }
+    }
+
+    /// The weight in bf16, if it was packed so.
+    pub(crate) fn bf16(&self) -> Option<ReducedPanels<'_>> {
+        self.weight.reduced().filter(|panels| panels.reduction == Reduction::Bf16)
+    }
+
+    /// The weight `w` in f32 as the sum of `h = bf16(w)` and `l = bf16(w - h)`: for each tap of the kernel the rows `h`, `h` and
+    /// `l` of its channels, which are to meet the rounded input, what rounding left of it, and the rounded input again.
+    pub(crate) fn split(&self, channels: usize) -> Option<ReducedPanels<'_>> {
+        let split = || {
+            let (columns, rows) = (self.weight.n(), self.weight.rows()?);
+            let mut parts = Vec::with_capacity(3 * rows.len());
+            for tap in rows.chunks_exact((channels * columns).max(1)) {
+                let high: Vec<f32> = tap.iter().map(|&w| f32::from_bits(nearest(w) << 16)).collect();
+                let low = tap.iter().zip(&high).map(|(w, high)| w - high);
+                parts.extend_from_slice(&high);
+                parts.extend_from_slice(&high);
+                parts.extend(low);
+            }
+            let parts = MatRef::new(&parts, 3 * self.weight.k(), columns);
+            Some(PackedB::pack_as(parts, Precision::Bf16))
+        };
+        self.split.get_or_init(split).as_ref()?.reduced()
     }
 
     /// Packs the weight of the convolution that takes output gradients to input gradients at stride 1: the kernel
@@ -116,7 +148,7 @@ impl PackedConv {
             let (front, back) = turned.split_at_mut((taps - 1 - tap) * plane);
             front[tap * plane..][..plane].swap_with_slice(&mut back[..plane]);
         }
-        Self { weight: PackedB::pack(MatRef::new(&turned, taps * o, i)) }
+        Self::of(PackedB::pack(MatRef::new(&turned, taps * o, i)))
     }
 }
 

@@ -16,7 +16,8 @@
 //! 5. `gemm` is the heart, and where instruction sets differ: `pack` lays operands out, a `Kernel` for each set
 //!    multiplies a tile in registers, `product` cuts the work for caches and threads and ends with the [`Epilogue`].
 //!    `gemm::reduced` does the same in bf16 and int8.
-//! 6. `conv`, `attention` and `mlp` are products too, with operands packed from where they lie.
+//! 6. `conv`, `attention` and `mlp` are products too, with operands packed from where they lie. `maps` are images that need no
+//!    packing.
 //! 7. [`limits`] measures what the machine could do at best, which is what a kernel is compared with.
 //!
 //! The first lines of each file say why its kernel is fast and what limits it: the multiply-add units, the exponential, or
@@ -41,6 +42,7 @@ mod embedding;
 mod gemm;
 mod layout;
 pub mod limits;
+mod maps;
 mod math;
 mod mlp;
 mod norm;
@@ -67,6 +69,7 @@ pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
+pub use maps::{MapEpilogue, MapShape, conv_maps, maps_of, numbers_of, pool_maps};
 pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward, mlp_kept_len};
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,

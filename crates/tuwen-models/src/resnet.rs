@@ -3,10 +3,14 @@
 //! Reference: openai/CLIP `clip/model.py` (`ModifiedResNet`, `AttentionPool2d`); no Hugging Face layout exists, so
 //! parameter names are what follows `visual.` there. Activations are channels-last inside.
 
+mod attention_pool;
+
 use std::sync::Arc;
 
-use tuwen_nn::{ConvBatchNorm, Init, Linear, Pass, Scope};
-use tuwen_tensor::{AttentionMask, Param, Tensor, ops};
+use tuwen_nn::{ConvBatchNorm, Pass, Scope};
+use tuwen_tensor::{Precision, Tensor, ops};
+
+use attention_pool::AttentionPool;
 
 /// Sizes of a ModifiedResNet.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,19 +84,31 @@ impl ModifiedResNet {
     pub fn forward(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
         let mut x = ops::permute(pixel_values, &[0, 2, 3, 1]);
         pass.record(|| "vision.conv1".into(), || channels_first(&self.stem[0].convolve(&x)));
-        for conv in &self.stem {
+        x = self.stem[0].forward(&x, None, true, pass);
+        if self.takes_maps(pass) {
+            x = ops::to_maps(&x, true).unwrap_or(x);
+        }
+        for conv in &self.stem[1..] {
             x = conv.forward(&x, None, true, pass);
         }
         x = ops::avg_pool2d(&x, 2);
-        pass.record(|| "vision.stem".into(), || channels_first(&x));
+        pass.record(|| "vision.stem".into(), || channels_first(&ops::from_maps(&x)));
         for (s, stage) in self.stages.iter().enumerate() {
             for (b, block) in stage.iter().enumerate() {
                 let block = block.clone();
                 x = pass.block(&x, move |x, pass| block.forward(x, pass));
-                pass.record(|| format!("vision.layer{}.{b}", s + 1), || channels_first(&x));
+                pass.record(|| format!("vision.layer{}.{b}", s + 1), || channels_first(&ops::from_maps(&x)));
             }
         }
-        self.pool.forward(&x, pass)
+        self.pool.forward(&ops::from_maps(&x), pass)
+    }
+
+    /// Whether convolutions can hand maps in bf16 on to each other, those after the first of the stem exact ones: in inference
+    /// with weights in bf16.
+    fn takes_maps(&self, pass: &Pass) -> bool {
+        !pass.is_training()
+            && self.stem[1..].iter().all(|conv| conv.takes_maps(Precision::F32))
+            && self.stages.iter().flatten().all(|block| block.takes_maps())
     }
 }
 
@@ -129,6 +145,12 @@ impl Bottleneck {
         }
     }
 
+    /// Whether all of its convolutions can take and give maps.
+    fn takes_maps(&self) -> bool {
+        let convolutions = [&self.conv1, &self.conv2, &self.conv3].into_iter().chain(&self.downsample);
+        self.stride <= 2 && convolutions.into_iter().all(|conv| conv.takes_maps(Precision::Bf16))
+    }
+
     fn forward(&self, x: &Tensor, pass: &Pass) -> Tensor {
         let pooled = |x: Tensor| if self.stride > 1 { ops::avg_pool2d(&x, self.stride) } else { x };
         let shortcut = match &self.downsample {
@@ -138,52 +160,5 @@ impl Bottleneck {
         let y = self.conv1.forward(x, None, true, pass);
         let y = pooled(self.conv2.forward(&y, None, true, pass));
         self.conv3.forward(&y, Some(&shortcut), true, pass)
-    }
-}
-
-/// Attention of the mean of all positions to all positions and itself.
-struct AttentionPool {
-    positional_embedding: Param,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    c_proj: Linear,
-    heads: usize,
-}
-
-impl AttentionPool {
-    fn new(config: &ResNetConfig, output_dim: usize, scope: &Scope) -> Self {
-        let width = config.pooled_size();
-        let init = Init::Normal((width as f32).sqrt().recip());
-        let linear = |name, out| Linear::new(width, out, init, Init::fan_in(width), &scope.enter(name));
-        let positions = config.grid() * config.grid() + 1;
-        Self {
-            positional_embedding: scope.param("positional_embedding", &[positions, width], init),
-            q_proj: linear("q_proj", width),
-            k_proj: linear("k_proj", width),
-            v_proj: linear("v_proj", width),
-            c_proj: linear("c_proj", output_dim),
-            heads: config.num_attention_heads,
-        }
-    }
-
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Tensor {
-        let [batch, height, width, channels] = x.dims();
-        let positions = x.reshape(&[batch, height * width, channels]);
-        let mean = ops::mean_axis(&positions, 1).reshape(&[batch, 1, channels]);
-        pass.record(|| "vision.attnpool.mean_token".into(), || mean.reshape(&[batch, channels]));
-        let tokens = ops::concat(&[&mean, &positions], 1);
-        let tokens = ops::add(&tokens, &self.positional_embedding.value());
-        pass.record(|| "vision.attnpool.tokens".into(), || tokens.clone());
-        let query = ops::narrow(&tokens, 1, 0, 1);
-        let (q, k, v) =
-            (self.q_proj.forward(&query), self.k_proj.forward(&tokens), self.v_proj.forward(&tokens));
-        pass.record(
-            || "vision.attnpool.weights".into(),
-            || ops::attention_weights(&q, &k, self.heads, AttentionMask::default()),
-        );
-        let pooled =
-            ops::attention(&q, &k, &v, self.heads, AttentionMask::default(), self.q_proj.precision());
-        self.c_proj.forward(&pooled.reshape(&[batch, channels]))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tuwen_tensor::{Activation, Deferred, Param, Tensor, no_grad, ops};
+use tuwen_tensor::{Activation, Deferred, Param, Precision, Tensor, no_grad, ops};
 
 use crate::{Init, Pass, Scope};
 
@@ -90,6 +90,18 @@ impl ConvBatchNorm {
             y = ops::add(&y, residual);
         }
         if relu { ops::activate(Activation::Relu, &y) } else { y }
+    }
+
+    /// Whether what [`ops::to_maps`] gives can be convolved with it: its weight is of this precision, and of whole vectors of
+    /// channels.
+    pub fn takes_maps(&self, precision: Precision) -> bool {
+        const CHANNELS: usize = 32;
+        let weight = self.weight.value();
+        let [out, inner, ..] = weight.dims::<4>();
+        self.stride == 1
+            && weight.precision() == precision
+            && out.is_multiple_of(CHANNELS)
+            && inner.is_multiple_of(CHANNELS)
     }
 
     /// The convolution alone.

@@ -52,8 +52,13 @@ impl Linear {
     }
 
     /// Weight and bias, unless there is an adapter beside them.
-    pub(crate) fn plain(&self) -> Option<(Tensor, Option<Tensor>)> {
+    pub fn plain(&self) -> Option<(Tensor, Option<Tensor>)> {
         self.lora.is_none().then(|| (self.weight.value(), self.bias.as_ref().map(Param::value)))
+    }
+
+    /// Changes whenever weight or bias do.
+    pub fn version(&self) -> [u64; 2] {
+        [self.weight.version(), self.bias.as_ref().map_or(0, Param::version)]
     }
 
     /// What it multiplies in.

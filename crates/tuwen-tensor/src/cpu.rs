@@ -9,6 +9,7 @@ use crate::Targets;
 use crate::device::{
     Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
 };
+use crate::maps::Maps;
 use crate::pool::HostMemory;
 
 /// The CPU.
@@ -172,7 +173,18 @@ impl Device for Cpu {
         Packed::new(PackedConv::pack(values(weight), shape, precision))
     }
 
+    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
+        Maps::round(host(x), size, exact)
+    }
+
+    fn numbers(&self, x: &Buffer) -> Option<Buffer> {
+        Maps::of(x).map(|maps| filled(x.len(), |x| maps.write(x)))
+    }
+
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {
+        if let Some(maps) = Maps::of(x) {
+            return maps.convolve(weight, shape, epilogue, epilogue.bias.map(host));
+        }
         filled(output_len(shape), |y| {
             kernels::conv2d(host(x), weight.get::<PackedConv>(), shape, y, &kernel_epilogue(&epilogue));
         })
@@ -412,6 +424,9 @@ impl Device for Cpu {
     }
 
     fn avg_pool2d(&self, x: &Buffer, [batch, height, width, channels]: [usize; 4], k: usize) -> Buffer {
+        if let Some(maps) = Maps::of(x).filter(|_| k == 2) {
+            return maps.pool();
+        }
         filled(batch * (height / k) * (width / k) * channels, |y| {
             kernels::avg_pool2d(host(x), batch, height, width, channels, k, y);
         })

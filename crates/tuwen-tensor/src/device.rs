@@ -170,6 +170,14 @@ pub trait Device: Send + Sync + Debug {
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
+    /// `x [batch, height, width, channels]` as [`crate::ops::to_maps`] has it, or None where the device has no such form.
+    fn maps(&self, _x: &Buffer, _size: [usize; 4], _exact: bool) -> Option<Buffer> {
+        None
+    }
+    /// The numbers of what [`Device::maps`] made; of other buffers None.
+    fn numbers(&self, _x: &Buffer) -> Option<Buffer> {
+        None
+    }
     /// Gradient of [`Device::conv2d`] with respect to its input.
     fn conv2d_backward_input(&self, dy: &Buffer, weight: &Buffer, shape: &ConvShape) -> Buffer;
     /// Gradient of [`Device::conv2d`] with respect to its weight.

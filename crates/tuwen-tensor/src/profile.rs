@@ -64,6 +64,23 @@ impl Device for Profile {
         timed(|| Cpu.matmul(operands, size, precision), |_| format!("matmul {m} x {k} x {n}"))
     }
 
+    fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {
+        let pixels = shape.batch * shape.out_height() * shape.out_width();
+        let &ConvShape { in_channels, out_channels, kernel, stride, .. } = shape;
+        let name = |_: &Buffer| {
+            format!("conv2d /{stride} {pixels} x {kernel} x {kernel} x {in_channels} x {out_channels}")
+        };
+        timed(|| Cpu.conv2d(x, weight, shape, epilogue), name)
+    }
+
+    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
+        timed(|| Cpu.maps(x, size, exact), |_| "to_maps".to_owned())
+    }
+
+    fn numbers(&self, x: &Buffer) -> Option<Buffer> {
+        timed(|| Cpu.numbers(x), |_| "from_maps".to_owned())
+    }
+
     pass_on! {
     fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
     fn mlp(&self, x: &Buffer, weights: MlpWeights, rows: usize, residual: Option<&Buffer>) -> (Buffer, Buffer);
@@ -75,7 +92,6 @@ impl Device for Profile {
             fn read(&self, buffer: &Buffer) -> Vec<f32>;
             fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed;
             fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
-            fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
             fn conv2d_backward_input(&self, dy: &Buffer, weight: &Buffer, shape: &ConvShape) -> Buffer;
             fn conv2d_backward_weight(&self, x: &Buffer, dy: &Buffer, shape: &ConvShape) -> Buffer;
             fn attention(&self, q: &Buffer, k: &Buffer, v: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);

@@ -32,13 +32,13 @@ pub(crate) use own::OwnProduct;
 pub(crate) use pack::{Left, Panels, Right, RowBlocks};
 pub(crate) use product::Target;
 pub use reduced::has_fast;
-pub(crate) use reduced::{OwnTask, dispatch_in};
+pub(crate) use reduced::{OwnTask, ReducedPanels, Reduction, dispatch_in};
 
 use crate::activation::Activation;
 use crate::aligned::{AlignedBuf, Scratch};
 use crate::precision::Precision;
 use product::{pack_all, product};
-use reduced::{ReducedBuf, ReducedPanels, Reduction};
+use reduced::ReducedBuf;
 
 /// A matrix of any strides.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +140,29 @@ impl PackedB {
     /// Number of columns of the product.
     pub fn n(&self) -> usize {
         self.n
+    }
+
+    /// The operand `[k, n]` row by row, if it is in single precision.
+    pub(crate) fn rows(&self) -> Option<Vec<f32>> {
+        let Stored::F32(data) = &self.data else { return None };
+        let column = |row: usize, column: usize| {
+            let (index, width) = (column / PANEL, Panels::width(self.n, column / PANEL));
+            data[index * PANEL * self.k + row * width + column % PANEL]
+        };
+        Some(
+            (0..self.k)
+                .flat_map(|row| (0..self.n).map(move |c| (row, c)))
+                .map(|(r, c)| column(r, c))
+                .collect(),
+        )
+    }
+
+    /// The panels, if they are in units.
+    pub(crate) fn reduced(&self) -> Option<ReducedPanels<'_>> {
+        match &self.data {
+            Stored::F32(_) => None,
+            Stored::Reduced(data) => Some(data.panels(self.k, self.n)),
+        }
     }
 
     /// `c [rows, n] = a · self`, then the epilogue, on all threads. Lengths have been checked.

@@ -58,7 +58,7 @@ impl<'a> ReducedPanels<'a> {
         [stored * reduction.units(depth), scales]
     }
 
-    pub(super) fn panel(&self, index: usize) -> &'a [u32] {
+    pub(crate) fn panel(&self, index: usize) -> &'a [u32] {
         let units = self.reduction.units(self.depth);
         &self.units[index * PANEL * units..][..Panels::width(self.columns, index) * units]
     }

@@ -11,6 +11,8 @@ use crate::{ResNetConfig, VitConfig};
 
 /// Side of an attention head unless given.
 const HEAD_WIDTH: usize = 64;
+/// Side of a patch unless given.
+const PATCH_SIZE: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,8 +47,8 @@ struct Vision {
     head_width: usize,
     #[serde(default = "default_mlp_ratio")]
     mlp_ratio: f64,
-    #[serde(default = "default_patch_size")]
-    patch_size: usize,
+    /// Null for a ResNet.
+    patch_size: Option<usize>,
     #[serde(default = "default_image_size")]
     image_size: usize,
     /// Matters in training only.
@@ -87,9 +89,6 @@ fn default_head_width() -> usize {
 }
 fn default_mlp_ratio() -> f64 {
     4.0
-}
-fn default_patch_size() -> usize {
-    16
 }
 fn default_image_size() -> usize {
     224
@@ -136,7 +135,7 @@ impl ClipConfig {
                 num_hidden_layers,
                 num_attention_heads: width / head_width,
                 image_size,
-                patch_size: vision_cfg.patch_size,
+                patch_size: vision_cfg.patch_size.unwrap_or(PATCH_SIZE),
                 hidden_act,
                 layer_norm_eps: LAYER_NORM_EPS,
             }),
@@ -234,6 +233,14 @@ mod tests {
                 json!({ "model_cfg": config.to_open_clip_json().expect("open_clip has it") }).to_string();
             assert_eq!(ClipConfig::from_open_clip_json(&json).expect("read"), config, "{name}");
         }
+    }
+
+    #[test]
+    fn a_resnet_may_have_a_patch_size_of_null() {
+        let vision = r#"{"layers": [3, 4, 6, 3], "width": 64, "patch_size": null}"#;
+        let json = format!(r#"{{"embed_dim": 1024, "vision_cfg": {vision}, "text_cfg": {{}}}}"#);
+        let config = ClipConfig::from_open_clip_json(&json).expect("read");
+        assert!(matches!(config.vision, VisionConfig::ResNet(_)), "{:?}", config.vision);
     }
 
     #[test]

@@ -1,0 +1,188 @@
+//! Feature maps in bf16 against the definitions of what is computed with them.
+
+mod common;
+
+use common::{assert_close, noise, to_f64};
+use tuwen_kernels::{
+    ConvShape, Epilogue, Isa, MapEpilogue, MapShape, PackedConv, Precision, conv_maps, conv2d, isa, maps_of,
+    numbers_of, pool_maps, reference,
+};
+
+/// bf16 numbers have eight significant bits.
+const ROUNDING: f64 = 1.0 / 256.0;
+
+#[allow(clippy::print_stderr)] // says what was not tested
+fn have_maps() -> bool {
+    let have = isa() == Isa::Amx;
+    if !have {
+        eprintln!("skipped: no AMX");
+    }
+    have
+}
+
+fn rounded(x: &[f32]) -> Vec<f32> {
+    x.iter().map(|&x| reference::round_to_bf16(x) as f32).collect()
+}
+
+fn maps(x: &[f32], shape: &MapShape) -> Vec<f32> {
+    let mut maps = vec![f32::NAN; shape.stored()];
+    maps_of(x, shape, &mut maps);
+    maps
+}
+
+fn numbers(maps: &[f32], shape: &MapShape) -> Vec<f32> {
+    let mut x = vec![f32::NAN; shape.len()];
+    numbers_of(maps, shape, &mut x);
+    x
+}
+
+fn sizes() -> Vec<MapShape> {
+    let shape = |batch, height, width, channels| MapShape { batch, height, width, channels, exact: false };
+    vec![
+        shape(1, 1, 1, 32),
+        shape(2, 3, 2, 64),
+        shape(1, 7, 7, 96),
+        shape(3, 5, 8, 32),
+        shape(1, 31, 33, 64),
+        shape(16, 7, 7, 64),
+        shape(2, 64, 63, 64),
+    ]
+}
+
+fn convolution(from: &MapShape, out_channels: usize, kernel: usize) -> ConvShape {
+    let &MapShape { batch, height, width, channels: in_channels, .. } = from;
+    ConvShape { batch, height, width, in_channels, out_channels, kernel, stride: 1, padding: kernel / 2 }
+}
+
+#[test]
+fn maps_hold_rounded_numbers() {
+    if !have_maps() {
+        return;
+    }
+    for shape in sizes() {
+        let x = noise(shape.len(), 1);
+        assert_eq!(numbers(&maps(&x, &shape), &shape), rounded(&x), "{shape:?}");
+    }
+}
+
+#[test]
+fn convolutions() {
+    if !have_maps() {
+        return;
+    }
+    for (from, out_channels, kernel) in sizes().iter().flat_map(|s| [(s, 32, 3), (s, 96, 1), (s, 64, 3)]) {
+        let shape = convolution(from, out_channels, kernel);
+        let to = MapShape { channels: out_channels, ..*from };
+        let (x, bias) = (rounded(&noise(from.len(), 1)), noise(out_channels, 3));
+        let weight = rounded(&noise(out_channels * from.channels * kernel * kernel, 2));
+        let residual = rounded(&noise(to.len(), 4));
+        let packed = PackedConv::pack(&weight, &shape, Precision::Bf16);
+        let run = |epilogue: &MapEpilogue| {
+            let mut y = vec![f32::NAN; to.stored()];
+            conv_maps(&maps(&x, from), &packed, &shape, false, epilogue, &mut y);
+            y
+        };
+        let plain = reference::conv2d(&to_f64(&x), &to_f64(&weight), &shape);
+        let what = format!("{shape:?}");
+        assert_close(&numbers(&run(&MapEpilogue::default()), &to), &plain, ROUNDING, &what);
+
+        let residual_maps = maps(&residual, &to);
+        let y = run(&MapEpilogue { bias: Some(&bias), residual: Some(&residual_maps), relu: true });
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            activation: tuwen_kernels::Activation::Relu,
+            residual: Some(&residual),
+            residual_first: true,
+            accumulate: false,
+        };
+        let expected = reference::epilogue(&plain, out_channels, &[], &epilogue);
+        assert_close(&numbers(&y, &to), &expected, ROUNDING, &format!("{what} with epilogue"));
+        // The borders are zero again: the same numbers, put into maps, are the same memory.
+        let end = (to.stored() / (out_channels / 2) - 32 - (to.width + 2)) * out_channels / 2;
+        assert_eq!(y[..end], maps(&numbers(&y, &to), &to)[..end], "{what}: borders");
+    }
+}
+
+#[test]
+fn a_result_does_not_depend_on_the_batch() {
+    if !have_maps() {
+        return;
+    }
+    let one = MapShape { batch: 1, height: 14, width: 14, channels: 64, exact: false };
+    let all = MapShape { batch: 5, ..one };
+    let (x, weight) = (noise(all.len(), 1), noise(64 * 64 * 9, 2));
+    let run = |x: &[f32], from: &MapShape| {
+        let shape = convolution(from, 64, 3);
+        let packed = PackedConv::pack(&weight, &shape, Precision::Bf16);
+        let mut y = vec![f32::NAN; from.stored()];
+        conv_maps(&maps(x, from), &packed, &shape, false, &MapEpilogue::default(), &mut y);
+        numbers(&y, from)
+    };
+    let together = run(&x, &all);
+    for image in 0..all.batch {
+        let range = image * one.len()..(image + 1) * one.len();
+        assert_eq!(run(&x[range.clone()], &one), together[range]);
+    }
+    // And it is what the convolution of f32 images in bf16 gives, but for the rounding of the result.
+    let shape = convolution(&all, 64, 3);
+    let mut y = vec![0.0; all.len()];
+    let packed = PackedConv::pack(&weight, &shape, Precision::Bf16);
+    conv2d(&x, &packed, &shape, &mut y, &Epilogue::default());
+    assert_close(&together, &to_f64(&y), ROUNDING, "conv2d");
+}
+
+#[test]
+fn means_of_squares() {
+    if !have_maps() {
+        return;
+    }
+    for shape in sizes().into_iter().filter(|s| s.height > 1 && s.width > 1) {
+        let pooled = shape.halved();
+        let x = rounded(&noise(shape.len(), 1));
+        let mut y = vec![f32::NAN; pooled.stored()];
+        pool_maps(&maps(&x, &shape), &shape, &mut y);
+        let MapShape { batch, height, width, channels, .. } = shape;
+        let expected = reference::avg_pool2d(&to_f64(&x), batch, height, width, channels, 2);
+        assert_close(&numbers(&y, &pooled), &expected, ROUNDING, &format!("{shape:?}"));
+    }
+}
+
+#[test]
+fn exact_maps() {
+    if !have_maps() {
+        return;
+    }
+    for from in sizes().into_iter().map(|shape| MapShape { exact: true, ..shape }) {
+        let x = noise(from.len(), 1);
+        assert_close(&numbers(&maps(&x, &from), &from), &to_f64(&x), 1e-5, &format!("{from:?}"));
+        let mut pooled = vec![f32::NAN; from.halved().stored()];
+        if from.height > 1 && from.width > 1 {
+            pool_maps(&maps(&x, &from), &from, &mut pooled);
+            let MapShape { batch, height, width, channels, .. } = from;
+            let expected = reference::avg_pool2d(&to_f64(&x), batch, height, width, channels, 2);
+            assert_close(
+                &numbers(&pooled, &from.halved()),
+                &expected,
+                ROUNDING,
+                &format!("{from:?}, pooled"),
+            );
+        }
+        for (out_channels, kernel) in [(32, 3), (96, 1)] {
+            let shape = convolution(&from, out_channels, kernel);
+            let to = MapShape { channels: out_channels, ..from };
+            let weight = noise(out_channels * from.channels * kernel * kernel, 2);
+            let (bias, residual) = (noise(out_channels, 3), noise(to.len(), 4));
+            let packed = PackedConv::pack(&weight, &shape, Precision::F32);
+            let epilogue =
+                MapEpilogue { bias: Some(&bias), residual: Some(&maps(&residual, &to)), relu: false };
+            let mut y = vec![f32::NAN; to.stored()];
+            conv_maps(&maps(&x, &from), &packed, &shape, true, &epilogue, &mut y);
+            let plain = reference::conv2d(&to_f64(&x), &to_f64(&weight), &shape);
+            let epilogue = Epilogue { bias: Some(&bias), residual: Some(&residual), ..Epilogue::default() };
+            let expected = reference::epilogue(&plain, out_channels, &[], &epilogue);
+            // What is left out of each term of a sum is at random.
+            let terms = (from.channels * kernel * kernel) as f64;
+            assert_close(&numbers(&y, &to), &expected, 1e-5 * terms.sqrt(), &format!("{shape:?}"));
+        }
+    }
+}
