@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+pub mod caption;
 mod classification;
 mod ranking;
 mod retrieval;
+pub mod vqa;
 
 pub use classification::{classification, log_softmax, mean_per_class, top_k};
 pub use ranking::{average_precision, eleven_point_ap, roc_auc};
