@@ -123,6 +123,8 @@ fn what_is_wrong_is_one_line() {
     );
     let whole = fs::read_to_string(path.join("references.json")).expect("read");
     fs::write(path.join("cut.json"), &whole[..whole.len() / 2]).expect("written");
+    let whole = fs::read_to_string(path.join("annotations.json")).expect("read");
+    fs::write(path.join("cut-answers.json"), &whole[..whole.len() - 30]).expect("written");
     fs::write(path.join("binary.json"), b"[\xff\xfe").expect("written");
     let replace = |arguments: &[&'static str; 6], place: usize, file: &'static str| {
         let mut arguments = arguments.to_vec();
@@ -142,7 +144,7 @@ fn what_is_wrong_is_one_line() {
         (replace(&CAPTION, 5, "blank.json"), "1 of 2 images have no references; the first is 7"),
         (replace(&VQA, 3, "one.json"), "1 of 1 questions are not in annotations.json; the first is 7"),
         (replace(&VQA, 5, "unanswered.json"), "1 of 2 questions have no answers; the first is 1"),
-        (replace(&VQA, 5, "cut.json"), "EOF while parsing"),
+        (replace(&VQA, 5, "cut-answers.json"), "EOF while parsing"),
         (and(&["--document-frequencies", "types.txt"]), "types.txt: no document frequencies"),
         (and(&["--output", "items.csv"]), "only JSON lines"),
         (and(&["--function-words", "nowhere"]), "cannot read nowhere"),
