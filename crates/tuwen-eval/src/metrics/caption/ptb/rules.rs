@@ -111,7 +111,7 @@ pub static RULES: LazyLock<Vec<Rule>> =
 /// A rule from a pattern in which `LETTER`, `ALNUM`, `APOS`, `ACRO` and `EXT` stand for what their names say.
 fn rule(pattern: &str, text: Text) -> Rule {
     let pattern = pattern
-        .replace("ALNUM", &format!(r"(?:LETTER|\p{{Nd}})"))
+        .replace("ALNUM", r"(?:LETTER|\p{Nd})")
         .replace("LETTER", LETTER)
         .replace("APOS", APOSTROPHE)
         .replace("ACRO", ACRONYM)
