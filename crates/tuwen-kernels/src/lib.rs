@@ -32,6 +32,7 @@ mod activation;
 mod aligned;
 mod amx;
 mod attention;
+mod bf16;
 mod bytes;
 mod conv;
 mod cross_entropy;
@@ -65,7 +66,7 @@ pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
-pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward};
+pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward, mlp_kept_len};
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,
     layer_norm_backward, rms_norm, rms_norm_backward,

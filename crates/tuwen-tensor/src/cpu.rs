@@ -134,22 +134,29 @@ impl Device for Cpu {
         let MlpWeights { fc1, bias1, activation, fc2, bias2 } = weights;
         let (fc1, fc2) = (fc1.get::<PackedB>(), fc2.get::<PackedB>());
         let mlp = kernels::Mlp { fc1, bias1: bias1.map(host), activation, fc2, bias2: bias2.map(host) };
-        let mut z = scratch(rows * fc1.n());
+        let mut kept = scratch(kernels::mlp_kept_len(fc1.precision(), rows * fc1.n()));
         let y = filled(rows * fc2.n(), |y| {
-            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut z), y);
+            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut kept), y);
         });
-        (y, z)
+        (y, kept)
     }
 
-    fn mlp_backward(&self, dy: &Buffer, mut z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+    fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
         let (fc1, fc2) = (weights.fc1.get::<PackedB>(), weights.fc2.get::<PackedB>());
         let mlp = kernels::MlpBackward { fc2, activation: weights.activation, fc1 };
-        let [mut dz, mut dbias1] = [z.len(), fc1.k()].map(scratch);
+        let inner = rows * fc2.n();
+        // What is kept as f32 turns into the output of the activation in place.
+        let (kept, mut activated) = match fc1.precision() {
+            Precision::F32 => (None, kept),
+            Precision::Bf16 | Precision::Int8 => (Some(kept), scratch(inner)),
+        };
+        let [mut dz, mut dbias1] = [inner, fc1.k()].map(scratch);
         let dx = filled(rows * fc1.n(), |dx| {
-            let (z, dz, dbias1) = (host_mut(&mut z), host_mut(&mut dz), host_mut(&mut dbias1));
-            kernels::mlp_backward(host(dy), rows, &mlp, z, dz, dbias1, dx);
+            let kept = kept.as_ref().map(host);
+            let [activated, dz, dbias1] = [&mut activated, &mut dz, &mut dbias1].map(host_mut);
+            kernels::mlp_backward(host(dy), rows, &mlp, kept, activated, dz, dbias1, dx);
         });
-        MlpGradients { dx, activated: z, dz, dbias1 }
+        MlpGradients { dx, activated, dz, dbias1 }
     }
 
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {

@@ -144,7 +144,8 @@ pub trait Device: Send + Sync + Debug {
     /// [`Precision::Int8`] is for weights: here it is as [`Precision::Bf16`].
     fn matmul(&self, operands: [(&Buffer, bool); 2], size: [usize; 3], precision: Precision) -> Buffer;
 
-    /// `fc2(activation(fc1(x))) + residual` of rows, and the input of the activation.
+    /// `fc2(activation(fc1(x))) + residual` of rows, and what the backward pass needs of it: the input of the activation, in
+    /// bf16 where the weights are multiplied in less than single precision.
     fn mlp(
         &self,
         x: &Buffer,
@@ -152,8 +153,8 @@ pub trait Device: Send + Sync + Debug {
         rows: usize,
         residual: Option<&Buffer>,
     ) -> (Buffer, Buffer);
-    /// Gradients of [`Device::mlp`] from that of its result and the input `z` of the activation.
-    fn mlp_backward(&self, dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
+    /// Gradients of [`Device::mlp`] from that of its result and what it kept.
+    fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
 
     /// Packs a convolution weight `[out, in, kernel, kernel]` for convolutions of a precision.
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;

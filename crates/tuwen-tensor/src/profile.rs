@@ -65,7 +65,7 @@ impl Device for Profile {
     pass_on! {
     fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
     fn mlp(&self, x: &Buffer, weights: MlpWeights, rows: usize, residual: Option<&Buffer>) -> (Buffer, Buffer);
-    fn mlp_backward(&self, dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
+    fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
     fn self_attention(&self, qkv: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
     fn self_attention_backward(&self, qkv: &Buffer, out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
             fn upload(&self, values: &[f32]) -> Buffer;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision, mlp_kept_len};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
@@ -139,20 +139,22 @@ impl Device for Meter {
         _residual: Option<&Buffer>,
     ) -> (Buffer, Buffer) {
         let [fc1, fc2] = [weights.fc1, weights.fc2].map(|weight| weight.get::<HeldPacked>());
-        let [z, y] = [fc1, fc2].map(|fc| {
-            product(&fc.module, rows, fc.depth, fc.columns);
-            hold(fc.module.clone(), rows * fc.columns)
-        });
-        (y, z)
+        let kept = mlp_kept_len(fc1.precision, rows * fc1.columns);
+        [fc1, fc2].iter().for_each(|fc| product(&fc.module, rows, fc.depth, fc.columns));
+        (hold(fc2.module.clone(), rows * fc2.columns), hold(fc1.module.clone(), kept))
     }
 
-    fn mlp_backward(&self, _dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+    fn mlp_backward(&self, _dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
         let [fc2, fc1] = [weights.fc2, weights.fc1].map(|weight| weight.get::<HeldPacked>());
+        let activated = match fc1.precision {
+            Precision::F32 => kept,
+            Precision::Bf16 | Precision::Int8 => hold(fc2.module.clone(), rows * fc2.columns),
+        };
         let [dz, dx] = [fc2, fc1].map(|fc| {
             product(&fc.module, rows, fc.depth, fc.columns);
             hold(fc.module.clone(), rows * fc.columns)
         });
-        MlpGradients { dx, activated: z, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
+        MlpGradients { dx, activated, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
     }
 
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
