@@ -1,5 +1,7 @@
 //! Which word of a caption matches which of a reference.
 
+use std::cmp::Reverse;
+
 use rust_stemmers::Stemmer;
 
 /// Why two words match.
@@ -20,41 +22,53 @@ pub struct Pair {
 /// Pairs of matching words, each word in one at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alignment {
-    pairs: Vec<Pair>,
-    chunks: usize,
-    /// How far the words of pairs are from each other.
-    distance: usize,
+    /// In the order of the caption.
+    pub pairs: Vec<Pair>,
+    /// Runs of pairs that stand next to each other on both sides.
+    pub chunks: usize,
 }
 
 /// Alignments that are kept while words are added; METEOR's own number.
 const BEAM: usize = 40;
 
-impl Alignment {
-    /// In the order of the caption.
-    pub fn pairs(&self) -> &[Pair] {
-        &self.pairs
+/// An alignment of the first words of a caption.
+#[derive(Clone, Default)]
+struct Partial {
+    /// The last pair, as a place in the list of all pairs, each of which knows the one before it.
+    last: Option<usize>,
+    /// The words of the reference that are taken, a bit each.
+    taken: Vec<u64>,
+    quality: Quality,
+}
+
+/// How good an alignment is, the least being the best: more pairs, then fewer chunks, then words that are near each other.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Quality {
+    pairs: Reverse<usize>,
+    chunks: usize,
+    distance: usize,
+}
+
+impl Partial {
+    fn is_free(&self, reference: usize) -> bool {
+        self.taken.get(reference / 64).is_none_or(|word| word >> (reference % 64) & 1 == 0)
     }
 
-    /// Runs of pairs that stand next to each other on both sides.
-    pub fn chunks(&self) -> usize {
-        self.chunks
-    }
-
-    fn with(&self, pair: Pair) -> Self {
-        let follows = self
-            .pairs
-            .last()
+    /// The quality with one more pair after `last`.
+    fn quality_with(&self, pair: Pair, last: Option<Pair>) -> Quality {
+        let follows = last
             .is_some_and(|last| last.candidate + 1 == pair.candidate && last.reference + 1 == pair.reference);
-        let mut longer = self.clone();
-        longer.pairs.push(pair);
-        longer.chunks += usize::from(!follows);
-        longer.distance += pair.candidate.abs_diff(pair.reference);
-        longer
+        Quality {
+            pairs: Reverse(self.quality.pairs.0 + 1),
+            chunks: self.quality.chunks + usize::from(!follows),
+            distance: self.quality.distance + pair.candidate.abs_diff(pair.reference),
+        }
     }
 
-    /// More pairs are better, then fewer chunks, then words that are near each other.
-    fn rank(&self) -> (std::cmp::Reverse<usize>, usize, usize) {
-        (std::cmp::Reverse(self.pairs.len()), self.chunks, self.distance)
+    fn take(mut self, place: usize, reference: usize, quality: Quality) -> Self {
+        self.taken.resize(self.taken.len().max(reference / 64 + 1), 0);
+        self.taken[reference / 64] |= 1 << (reference % 64);
+        Self { last: Some(place), quality, ..self }
     }
 }
 
@@ -67,28 +81,40 @@ pub fn align(candidate: &[String], reference: &[String], stemmer: &Stemmer) -> A
         let exact = (candidate[i] == reference[j]).then_some(Kind::Exact);
         exact.or_else(|| (candidate_stems[i] == reference_stems[j]).then_some(Kind::Stem))
     };
-    let mut beam = vec![Alignment::default()];
-    for i in 0..candidate.len() {
-        let matches: Vec<Pair> = (0..reference.len())
-            .filter_map(|j| kind(i, j).map(|kind| Pair { candidate: i, reference: j, kind }))
-            .collect();
-        if matches.is_empty() {
-            continue;
+    let matches = |i: usize| -> Vec<Pair> {
+        let pair = |j| kind(i, j).map(|kind| Pair { candidate: i, reference: j, kind });
+        (0..reference.len()).filter_map(pair).collect()
+    };
+    search((0..candidate.len()).map(matches))
+}
+
+/// Searches with a beam, a word of the caption at a time; `matches` has the pairs of each word.
+fn search(matches: impl Iterator<Item = Vec<Pair>>) -> Alignment {
+    let mut history: Vec<(Pair, Option<usize>)> = Vec::new();
+    let mut beam = vec![Partial::default()];
+    for matches in matches.filter(|matches| !matches.is_empty()) {
+        let mut next: Vec<(Quality, usize, Option<Pair>)> = Vec::new();
+        for (index, partial) in beam.iter().enumerate() {
+            let last = partial.last.map(|place| history[place].0);
+            let free = matches.iter().filter(|pair| partial.is_free(pair.reference));
+            next.push((partial.quality, index, None));
+            next.extend(free.map(|&pair| (partial.quality_with(pair, last), index, Some(pair))));
         }
-        let free = |alignment: &Alignment, pair: &Pair| {
-            alignment.pairs.iter().all(|p| p.reference != pair.reference)
+        next.sort_by_key(|&(quality, ..)| quality);
+        next.truncate(BEAM);
+        let mut grow = |(quality, index, pair): (Quality, usize, Option<Pair>)| {
+            let partial = beam[index].clone();
+            let Some(pair) = pair else { return partial };
+            history.push((pair, partial.last));
+            partial.take(history.len() - 1, pair.reference, quality)
         };
-        let mut longer: Vec<Alignment> = beam
-            .iter()
-            .flat_map(|alignment| {
-                matches.iter().filter(|pair| free(alignment, pair)).map(|&pair| alignment.with(pair))
-            })
-            .collect();
-        beam.append(&mut longer);
-        beam.sort_by_key(Alignment::rank);
-        beam.truncate(BEAM);
+        beam = next.into_iter().map(&mut grow).collect();
     }
-    beam.into_iter().next().unwrap_or_default()
+    let Some(best) = beam.first() else { return Alignment::default() };
+    let mut pairs: Vec<Pair> =
+        std::iter::successors(best.last, |&place| history[place].1).map(|place| history[place].0).collect();
+    pairs.reverse();
+    Alignment { pairs, chunks: best.quality.chunks }
 }
 
 #[cfg(test)]
@@ -106,19 +132,19 @@ mod tests {
     fn few_chunks_are_chosen_among_equal_words() {
         // "the" of the caption could match either; the second makes one run of "the dog".
         let alignment = aligned("the dog", "the cat and the dog");
-        let references: Vec<usize> = alignment.pairs().iter().map(|pair| pair.reference).collect();
-        assert_eq!((references, alignment.chunks()), (vec![3, 4], 1));
+        let references: Vec<usize> = alignment.pairs.iter().map(|pair| pair.reference).collect();
+        assert_eq!((references, alignment.chunks), (vec![3, 4], 1));
     }
 
     #[test]
     fn no_word_matches_twice() {
-        assert_eq!(aligned("dog dogs dog", "dogs").pairs().len(), 1);
-        assert_eq!(aligned("running", "runs").pairs()[0].kind, Kind::Stem);
+        assert_eq!(aligned("dog dogs dog", "dogs").pairs.len(), 1);
+        assert_eq!(aligned("running", "runs").pairs[0].kind, Kind::Stem);
     }
 
     #[test]
     fn a_long_repetition_takes_no_time() {
         let text = "the ".repeat(300);
-        assert_eq!(aligned(text.trim(), text.trim()).pairs().len(), 300);
+        assert_eq!(aligned(text.trim(), text.trim()).pairs.len(), 300);
     }
 }

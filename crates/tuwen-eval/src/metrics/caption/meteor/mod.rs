@@ -116,35 +116,39 @@ impl Meteor {
     }
 
     fn count(&self, candidate: &[String], reference: &[String], alignment: &Alignment) -> MeteorStatistics {
-        let side = |tokens: &[String], matched: &dyn Fn(usize) -> Option<Kind>| {
-            let mut side = Side::default();
-            for (index, token) in tokens.iter().enumerate() {
-                let weight = match matched(index) {
-                    Some(Kind::Exact) => 1.0,
-                    Some(Kind::Stem) => self.stem_weight,
-                    None => 0.0,
-                };
-                side.matched += f64::from(weight > 0.0);
-                if self.function_words.contains(token) {
-                    side.function += 1.0;
-                    side.function_matched += weight;
-                } else {
-                    side.content += 1.0;
-                    side.content_matched += weight;
-                }
-            }
-            side
-        };
-        let pairs = alignment.pairs();
-        let of_candidate = |index| pairs.iter().find(|pair| pair.candidate == index).map(|pair| pair.kind);
-        let of_reference = |index| pairs.iter().find(|pair| pair.reference == index).map(|pair| pair.kind);
+        let Alignment { pairs, chunks } = alignment;
+        let (mut of_candidate, mut of_reference) = (vec![None; candidate.len()], vec![None; reference.len()]);
+        for pair in pairs {
+            of_candidate[pair.candidate] = Some(pair.kind);
+            of_reference[pair.reference] = Some(pair.kind);
+        }
         let everything = pairs.len() == candidate.len() && pairs.len() == reference.len();
         MeteorStatistics {
-            candidate: side(candidate, &of_candidate),
-            reference: side(reference, &of_reference),
-            chunks: alignment.chunks() as f64,
-            whole: everything && alignment.chunks() == 1,
+            candidate: self.side(candidate, &of_candidate),
+            reference: self.side(reference, &of_reference),
+            chunks: *chunks as f64,
+            whole: everything && *chunks == 1,
         }
+    }
+
+    /// Counts the words of one side, each with how it matches.
+    fn side(&self, tokens: &[String], matches: &[Option<Kind>]) -> Side {
+        let mut side = Side { matched: matches.iter().flatten().count() as f64, ..Side::default() };
+        for (token, kind) in tokens.iter().zip(matches) {
+            let weight = match kind {
+                Some(Kind::Exact) => 1.0,
+                Some(Kind::Stem) => self.stem_weight,
+                None => 0.0,
+            };
+            let (words, matched) = if self.function_words.contains(token) {
+                (&mut side.function, &mut side.function_matched)
+            } else {
+                (&mut side.content, &mut side.content_matched)
+            };
+            *words += 1.0;
+            *matched += weight;
+        }
+        side
     }
 }
 
