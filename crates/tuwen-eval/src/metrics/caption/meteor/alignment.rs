@@ -28,8 +28,8 @@ pub struct Alignment {
     pub chunks: usize,
 }
 
-/// Alignments that are kept while words are added; METEOR's own number.
-const BEAM: usize = 40;
+/// Alignments that are kept while words are added. METEOR keeps 40 and misses the best alignment of some long captions.
+const BEAM: usize = 100;
 
 /// An alignment of the first words of a caption.
 #[derive(Clone, Default)]
@@ -41,11 +41,13 @@ struct Partial {
     quality: Quality,
 }
 
-/// How good an alignment is, the least being the best: more pairs, then fewer chunks, then words that are near each other.
+/// How good an alignment is, the least being the best. METEOR rounds the weights of stems down to nothing: one more match of
+/// stems is welcome only where it makes no new chunk.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Quality {
-    pairs: Reverse<usize>,
+    exact: Reverse<usize>,
     chunks: usize,
+    pairs: Reverse<usize>,
     distance: usize,
 }
 
@@ -59,6 +61,7 @@ impl Partial {
         let follows = last
             .is_some_and(|last| last.candidate + 1 == pair.candidate && last.reference + 1 == pair.reference);
         Quality {
+            exact: Reverse(self.quality.exact.0 + usize::from(pair.kind == Kind::Exact)),
             pairs: Reverse(self.quality.pairs.0 + 1),
             chunks: self.quality.chunks + usize::from(!follows),
             distance: self.quality.distance + pair.candidate.abs_diff(pair.reference),
@@ -85,20 +88,26 @@ pub fn align(candidate: &[String], reference: &[String], stemmer: &Stemmer) -> A
         let pair = |j| kind(i, j).map(|kind| Pair { candidate: i, reference: j, kind });
         (0..reference.len()).filter_map(pair).collect()
     };
-    search((0..candidate.len()).map(matches))
+    let matches: Vec<Vec<Pair>> = (0..candidate.len()).map(matches).collect();
+    let mut rivals = vec![0; reference.len()];
+    matches.iter().flatten().for_each(|pair| rivals[pair.reference] += 1);
+    search(&matches, &rivals)
 }
 
-/// Searches with a beam, a word of the caption at a time; `matches` has the pairs of each word.
-fn search(matches: impl Iterator<Item = Vec<Pair>>) -> Alignment {
+/// Searches with a beam, a word of the caption at a time. `matches` has the pairs of each word, `rivals` how many words of the
+/// caption match each word of the reference.
+fn search(matches: &[Vec<Pair>], rivals: &[usize]) -> Alignment {
     let mut history: Vec<(Pair, Option<usize>)> = Vec::new();
     let mut beam = vec![Partial::default()];
-    for matches in matches.filter(|matches| !matches.is_empty()) {
+    for matches in matches.iter().filter(|matches| !matches.is_empty()) {
+        // Two words that match nothing else are a pair whatever it costs.
+        let certain = matches.len() == 1 && rivals[matches[0].reference] == 1;
         let mut next: Vec<(Quality, usize, Option<Pair>)> = Vec::new();
         for (index, partial) in beam.iter().enumerate() {
             let last = partial.last.map(|place| history[place].0);
             let free = matches.iter().filter(|pair| partial.is_free(pair.reference));
-            next.push((partial.quality, index, None));
             next.extend(free.map(|&pair| (partial.quality_with(pair, last), index, Some(pair))));
+            next.extend((!certain).then_some((partial.quality, index, None)));
         }
         next.sort_by_key(|&(quality, ..)| quality);
         next.truncate(BEAM);
@@ -139,7 +148,30 @@ mod tests {
     #[test]
     fn no_word_matches_twice() {
         assert_eq!(aligned("dog dogs dog", "dogs").pairs.len(), 1);
+        assert_eq!(aligned("the x the", "the").pairs.len(), 1);
         assert_eq!(aligned("running", "runs").pairs[0].kind, Kind::Stem);
+    }
+
+    #[test]
+    fn stems_with_a_choice_match_where_they_make_no_chunk() {
+        // As METEOR 1.5 does: exact matches, matches of stems, chunks.
+        for (candidate, reference, expected) in [
+            ("dog x dog", "dogs", (0, 0, 0)),
+            ("kayaks x", "kayaking", (0, 1, 1)),
+            ("a dog x dog", "a dogs", (1, 1, 1)),
+            ("a dog x dogs", "a dogs", (2, 0, 2)),
+            ("run cat dog x run cat dog", "runs cats dogs", (0, 0, 0)),
+            ("dog p q r dog playing", "dogs playing", (1, 1, 1)),
+            ("dog cat dog", "dogs cats", (0, 2, 1)),
+            ("the x the dog", "dogs the", (1, 1, 2)),
+            ("dog x cat dog", "dogs y cat z dogs", (1, 0, 1)),
+            ("a b c x c", "a y c b", (3, 0, 3)),
+        ] {
+            let alignment = aligned(candidate, reference);
+            let exact = alignment.pairs.iter().filter(|pair| pair.kind == Kind::Exact).count();
+            let got = (exact, alignment.pairs.len() - exact, alignment.chunks);
+            assert_eq!(got, expected, "{candidate}, {reference}");
+        }
     }
 
     #[test]
