@@ -6,6 +6,9 @@ pub enum EvalError {
     /// A data set that cannot be opened.
     #[error(transparent)]
     Data(#[from] tuwen_data::dataset::DataError),
+    /// Predictions or annotations that cannot be used.
+    #[error(transparent)]
+    Annotations(#[from] crate::annotations::AnnotationError),
     /// The model cannot be asked for what the benchmark needs.
     #[error("{0}")]
     Model(String),

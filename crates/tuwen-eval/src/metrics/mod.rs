@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 
+pub mod caption;
 mod classification;
 mod ranking;
 mod retrieval;
+pub mod vqa;
 
 pub use classification::{classification, log_softmax, mean_per_class, top_k};
 pub use ranking::{average_precision, eleven_point_ap, roc_auc};
-pub use retrieval::{ensemble, retrieval, zero_shot};
+pub use retrieval::{ensemble, retrieval, retrieval_by_scores, zero_shot};
 
 /// Metrics by name, in percent; the order is that of the names.
 pub type Metrics = BTreeMap<String, f64>;

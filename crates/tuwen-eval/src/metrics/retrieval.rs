@@ -14,12 +14,24 @@ fn recall(ranks: &[usize], k: usize) -> f64 {
 ///
 /// `image_of_text[t]` is the row of the image that text t describes. `mean_recall` is the mean of the six.
 pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize]) -> Metrics {
-    let ranks = |queries: &Embeddings, candidates: &Embeddings, correct: &dyn Fn(usize, usize) -> bool| {
-        let scores = queries.dot(candidates).into_iter().enumerate();
-        scores.map(|(query, scores)| rank(&scores, |candidate| correct(query, candidate))).collect::<Vec<_>>()
+    retrieval_by_scores(&images.dot(texts), &texts.dot(images), image_of_text)
+}
+
+/// [`retrieval`] by any scores, such as those of a matching head for the candidates that similarity found, with all others
+/// far below. `of_texts` has a row for each image and a column for each text, `of_images` the reverse: what is matched again
+/// differs between the directions.
+pub fn retrieval_by_scores(
+    of_texts: &[Vec<f32>],
+    of_images: &[Vec<f32>],
+    image_of_text: &[usize],
+) -> Metrics {
+    let ranks = |scores: &[Vec<f32>], correct: &dyn Fn(usize, usize) -> bool| {
+        let rank_of =
+            |(query, scores): (usize, &Vec<f32>)| rank(scores, |candidate| correct(query, candidate));
+        scores.iter().enumerate().map(rank_of).collect::<Vec<_>>()
     };
-    let text_ranks = ranks(images, texts, &|image, text| image_of_text[text] == image);
-    let image_ranks = ranks(texts, images, &|text, image| image_of_text[text] == image);
+    let text_ranks = ranks(of_texts, &|image, text| image_of_text[text] == image);
+    let image_ranks = ranks(of_images, &|text, image| image_of_text[text] == image);
     let directions = [("image_to_text", &text_ranks), ("text_to_image", &image_ranks)];
     let recalls = directions.into_iter().flat_map(|(direction, ranks)| {
         [1, 5, 10].map(|k| (format!("{direction}_recall_at_{k}"), recall(ranks, k)))
@@ -59,6 +71,16 @@ mod tests {
         assert_eq!(metrics["text_to_image_recall_at_1"], 25.0);
         assert_eq!(metrics["text_to_image_recall_at_10"], 100.0);
         assert!((metrics["mean_recall"] - (50.0 + 100.0 + 100.0 + 25.0 + 100.0 + 100.0) / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_head_matches_again_decides() {
+        // Similarity finds two of three texts for each image; the head prefers the right ones, where they were found.
+        let of_texts = [vec![0.1, 0.9, -100.0], vec![-100.0, 0.9, 0.2]];
+        let of_images = [vec![0.3, 0.1], vec![0.9, 0.2], vec![0.1, 0.3]];
+        let metrics = retrieval_by_scores(&of_texts, &of_images, &[0, 0, 1]);
+        assert_eq!(metrics["image_to_text_recall_at_1"], 50.0);
+        assert_eq!(metrics["text_to_image_recall_at_1"], 100.0);
     }
 
     #[test]

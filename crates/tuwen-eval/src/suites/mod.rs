@@ -1,11 +1,15 @@
 //! Benchmarks: from a data set to its metrics.
 
+mod caption;
 mod linear_probe;
 mod retrieval;
 mod search;
+mod vqa;
 mod zero_shot;
 
+pub use caption::{Captioned, caption};
 pub use linear_probe::{LinearProbe, Probed, Samples, Strength, split};
 pub use retrieval::retrieval;
 pub use search::Trial;
+pub use vqa::{Answered, vqa};
 pub use zero_shot::zero_shot;

@@ -100,7 +100,7 @@ impl LinearProbe {
         }
         let metrics = test.metrics(&classifier);
         let report = Report { suite: "linear-probe", data: stem(&self.test), model: name(&model), metrics };
-        report.print(&self.common.expected, failed, console)
+        report.print(&self.common.expectations.expected, failed, console)
     }
 
     fn fit(

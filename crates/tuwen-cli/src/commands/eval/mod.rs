@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
+use tuwen_eval::annotations::AnnotationError;
 use tuwen_eval::{Encoded, Encoder, EvalError, encode};
 
 use crate::arguments::Global;
@@ -12,11 +13,13 @@ use crate::console::Console;
 use crate::failure::{Failure, Status};
 use crate::stores;
 
+mod caption;
 mod expect;
 mod features;
 mod linear_probe;
 mod report;
 mod retrieval;
+mod vqa;
 mod zeroshot;
 
 use expect::Expected;
@@ -39,6 +42,10 @@ enum Suite {
     Retrieval(retrieval::Retrieval),
     /// Learn a linear classifier on the features of one data set, and measure it on another
     LinearProbe(linear_probe::LinearProbe),
+    /// Measure captions in a file against what people wrote
+    Caption(caption::Caption),
+    /// Measure answers in a file against what people answered
+    Vqa(vqa::Vqa),
 }
 
 /// What every suite takes.
@@ -47,6 +54,13 @@ struct Common {
     /// Only the first samples of each data set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
+    #[command(flatten)]
+    expectations: Expectations,
+}
+
+/// What metrics should be.
+#[derive(Args)]
+struct Expectations {
     /// Fail with exit status 4 unless a metric is what it should be: top1=75.2±0.5 (or +-0.5), top1>=75
     #[arg(long = "expect", value_name = "METRIC")]
     expected: Vec<Expected>,
@@ -58,6 +72,8 @@ pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Statu
         Suite::Zeroshot(suite) => suite.run(global, console),
         Suite::Retrieval(suite) => suite.run(global, console),
         Suite::LinearProbe(suite) => suite.run(global, console),
+        Suite::Caption(suite) => suite.run(console),
+        Suite::Vqa(suite) => suite.run(console),
     }
 }
 
@@ -87,6 +103,17 @@ fn eval_failure(error: EvalError) -> Failure {
         }
         _ => Failure::usage(error),
     }
+}
+
+/// What stands in the way of measuring texts.
+fn text_failure(error: impl Into<EvalError>) -> Failure {
+    let error = error.into();
+    let hint = match &error {
+        EvalError::Annotations(AnnotationError::Missing { .. }) => "--partial measures what is there",
+        EvalError::Annotations(AnnotationError::Json { .. }) => "the file may be cut, or of another kind",
+        _ => return eval_failure(error),
+    };
+    Failure::usage(error).hint(hint)
 }
 
 /// Encodes a data set under a progress bar; what cannot be read is named and passed over.
@@ -128,5 +155,5 @@ fn measure(
     let seconds = began.elapsed().as_secs_f64();
     console.note(format_args!("{} images in {seconds:.1} s", encoded.samples.len()));
     let report = Report { suite, data: stem(&data.path), model: model.name().to_owned(), metrics };
-    report.print(&common.expected, encoded.failed.len(), console)
+    report.print(&common.expectations.expected, encoded.failed.len(), console)
 }
