@@ -1,5 +1,7 @@
 //! Tokenizers: text to token ids and back.
 
+mod bert;
+mod cleaning;
 mod clip;
 mod ftfy;
 mod load;
@@ -12,6 +14,8 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
+pub use bert::{BertFlavour, BertTokenizer, DECODER_START, ENCODER_START, Padding};
+pub use cleaning::Cleaning;
 pub use clip::{ClipTokenizer, Flavour};
 
 /// What to do with a text that has more tokens than the context holds.
