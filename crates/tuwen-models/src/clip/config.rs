@@ -13,6 +13,7 @@ mod open_clip;
 mod state_dict;
 
 pub use difference::Difference;
+pub(crate) use hugging_face::activation;
 
 /// A model of two towers.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +106,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn unsupported(field: &str, got: impl ToString, expected: &str) -> Self {
+    pub(crate) fn unsupported(field: &str, got: impl ToString, expected: &str) -> Self {
         Self::Unsupported { field: field.to_owned(), got: got.to_string(), expected: expected.to_owned() }
     }
 }
