@@ -11,6 +11,8 @@ mod encoders;
 mod joint;
 mod matching;
 mod nlvr;
+pub mod presets;
+pub mod processor;
 mod rank;
 mod vqa;
 pub mod weights;
@@ -21,6 +23,7 @@ pub use encoders::Encoders;
 pub use joint::Joint;
 pub use matching::{Contrast, Matcher};
 pub use nlvr::Nlvr;
+pub use processor::BlipImageProcessor;
 pub use rank::Ranking;
 pub use vqa::Answerer;
 

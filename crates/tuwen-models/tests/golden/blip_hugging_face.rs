@@ -9,7 +9,7 @@ use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Tensor, ops};
 
-use crate::greedy::greedy;
+use crate::greedy::{Settings, greedy};
 use crate::support::{Golden, mean, next_token_losses, vision_names};
 
 /// The network of a case; for images of another size, if that is given.
@@ -44,11 +44,20 @@ fn captions() {
 
     let states = captioner.look(&pixel_values, &Pass::eval());
     let start = vec![vec![171]; 3];
-    greedy(&golden, captioner.text_decoder, &states, &start, "generate.greedy.ids", 14);
+    greedy(&golden, captioner.text_decoder, &states, &start, "generate.greedy.ids", &Settings::up_to(14));
+    let settings = Settings { max_length: 14, min_length: 7, repetition_penalty: 1.1 };
+    greedy(&golden, captioner.text_decoder, &states, &start, "generate.greedy_min7_rp1.1.ids", &settings);
     let prompts = golden.tokens("prompt_ids", None).starting_with(171);
     let prompts: Vec<Vec<u32>> = (0..3).map(|row| prompts.row(row)[..4].to_vec()).collect();
-    greedy(&golden, captioner.text_decoder, &states, &prompts, "generate.prompt.greedy.ids", 14);
-    golden.finish(&["generate."]);
+    greedy(
+        &golden,
+        captioner.text_decoder,
+        &states,
+        &prompts,
+        "generate.prompt.greedy.ids",
+        &Settings::up_to(14),
+    );
+    golden.finish(&["generate.beam", "generate.prompt.beam", "generate.enc.beam"]);
 }
 
 #[test]
@@ -82,9 +91,9 @@ fn answers() {
     let encoded = questions.clone().starting_with(172);
     for (questions, name) in [(questions, "generate.default.ids"), (encoded, "generate.enc.default.ids")] {
         let states = answerer.ask(&pixel_values, &questions, &Pass::eval());
-        greedy(&golden, answerer.text_decoder, &states, &start, name, 20);
+        greedy(&golden, answerer.text_decoder, &states, &start, name, &Settings::up_to(20));
     }
-    golden.finish(&["generate."]);
+    golden.finish(&["generate.beam", "generate.prompt.beam", "generate.enc.beam"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Targets, Tensor, ops};
 
+use crate::greedy::{Settings, greedy};
 use crate::support::{Golden, mean, next_token_losses, vision_names};
 
 const LABEL_SMOOTHING: f64 = 0.1;
@@ -50,6 +51,11 @@ fn captions() {
     golden.check_trace(pass, vision_names);
     golden.check("logits", &logits);
     golden.check("loss", &mean(&next_token_losses(&logits, &golden.integers("labels"), LABEL_SMOOTHING)));
+
+    let states = captioner.look(&golden.input("image"), &Pass::eval());
+    let prompt = vec![vec![240, 104, 107, 109]; 3];
+    let settings = Settings { max_length: 20, min_length: 5, repetition_penalty: 1.0 };
+    greedy(&golden, captioner.text_decoder, &states, &prompt, "generate.3.ids", &settings);
     golden.finish(&["generate.", "nucleus."]);
 }
 
