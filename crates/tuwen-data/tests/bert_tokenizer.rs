@@ -129,3 +129,26 @@ fn a_file_that_is_no_vocabulary_is_an_error_that_names_it() {
         assert!(message.contains("vocab.txt") && message.contains(reason), "{message}");
     }
 }
+
+#[test]
+fn a_directory_has_one_file_or_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || BertTokenizer::from_directory(directory.path());
+    assert!(open().unwrap_err().to_string().contains("no vocab.txt or tokenizer.json"));
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let json = r###"{"added_tokens": [{"id": 5, "content": "dog"}], "model": {"type": "WordPiece",
+        "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "##s": 6}}}"###;
+    write("tokenizer.json", json);
+    assert_eq!(open().unwrap().encode("dogs"), [5, 6]);
+    for (wrong, reason) in [
+        (json.replace("WordPiece", "BPE"), "expected a WordPiece model, got BPE"),
+        (json.replace("6}", "7}"), "no token has id 6"),
+        ("{}".to_owned(), "missing field"),
+    ] {
+        write("tokenizer.json", &wrong);
+        let message = open().unwrap_err().to_string();
+        assert!(message.contains("tokenizer.json: ") && message.contains(reason), "{message}");
+    }
+    write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n##s\ndog\n");
+    assert_eq!(open().unwrap().encode("dogs"), [6, 5]);
+}

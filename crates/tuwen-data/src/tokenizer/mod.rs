@@ -71,6 +71,9 @@ pub enum TokenizerError {
     /// None of the files that describe a CLIP tokenizer is there.
     #[error("no tokenizer.json, vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt(.gz) in {}", .0.display())]
     NotFound(PathBuf),
+    /// Neither of the files that describe a BERT tokenizer is there.
+    #[error("no vocab.txt or tokenizer.json in {}", .0.display())]
+    NoVocabulary(PathBuf),
     /// Vocabulary and merges do not make a byte-pair tokenizer.
     #[error("{0}")]
     Vocabulary(#[from] VocabularyError),

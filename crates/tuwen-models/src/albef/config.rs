@@ -3,7 +3,7 @@
 use tuwen_tensor::checkpoint::TensorSource;
 
 use crate::bert::{BertConfig, BertJson};
-use crate::blip::config::VISION_LAYER_NORM_EPS;
+use crate::blip::config::{VISION_LAYER_NORM_EPS, set_vision_arguments};
 use crate::shapes::Shapes;
 use crate::{ConfigError, VitConfig, sizes};
 
@@ -76,6 +76,15 @@ impl AlbefConfig {
         if let Some(decoder) = &mut self.answer_decoder {
             json.complete(decoder)?;
         }
+        self.checked()
+    }
+
+    /// Sets what the arguments of the original program's constructor say of the image encoder and shapes do not.
+    ///
+    /// # Errors
+    /// What is no JSON, and heads that make no network.
+    pub fn with_arguments(mut self, json: &str) -> Result<Self, ConfigError> {
+        set_vision_arguments(&mut self.vision, json)?;
         self.checked()
     }
 

@@ -9,6 +9,7 @@ mod hugging_face;
 mod salesforce;
 
 pub use salesforce::VISION_LAYER_NORM_EPS;
+pub(crate) use salesforce::set_vision_arguments;
 
 /// What a checkpoint was made for, which decides its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,9 +30,9 @@ pub use vqa::Answerer;
 use tuwen_nn::{Init, Linear, LoadReport, Parameters, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 
-use crate::VisionTransformer;
 use crate::bert::{Bert, BertDecoder};
 use crate::clip::positions::{Interpolation, ResizedPositions};
+use crate::{VisionTransformer, VitConfig};
 use joint::Pooling;
 use nlvr::Classifier;
 
@@ -141,14 +141,14 @@ impl Blip {
     }
 }
 
-/// Sets the image size of a configuration, and interpolates the positions of its checkpoint (under our names) to match,
-/// as all programs do: bicubic, without anti-aliasing.
-pub fn resize_positions<S: TensorSource>(
+/// Sets the image size of BLIP's or ALBEF's image encoder, and interpolates the positions of its checkpoint (under our
+/// names) to match, as all programs do: bicubic, without anti-aliasing.
+pub fn resized_positions<S: TensorSource>(
     source: S,
-    config: &mut BlipConfig,
+    vision: &mut VitConfig,
     image_size: usize,
 ) -> ResizedPositions<S> {
     const POSITIONS: &str = "vision_model.embeddings.position_embedding";
-    config.vision.image_size = image_size;
-    ResizedPositions::of(source, POSITIONS, config.vision.grid(), Interpolation::Bicubic)
+    vision.image_size = image_size;
+    ResizedPositions::of(source, POSITIONS, vision.grid(), Interpolation::Bicubic)
 }

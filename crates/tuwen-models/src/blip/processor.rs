@@ -47,6 +47,13 @@ impl BlipImageProcessor {
         Ok(Self { transform })
     }
 
+    /// The same for images of another size.
+    #[must_use]
+    pub fn resized(self, image_size: usize) -> Self {
+        let resize = self.transform.resize.map(|_| Resize::Squash(Size::square(image_size)));
+        Self { transform: Transform { resize, ..self.transform } }
+    }
+
     /// A `preprocessor_config.json`.
     ///
     /// # Errors

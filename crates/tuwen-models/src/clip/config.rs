@@ -120,7 +120,7 @@ pub const SIGLIP_LOGIT_SCALE_INIT: f32 = std::f32::consts::LN_10;
 /// SigLIP's initial bias, under which almost all pairs are taken for negatives, as they are.
 pub const SIGLIP_LOGIT_BIAS_INIT: f32 = -10.0;
 
-fn activation_name(activation: Activation) -> &'static str {
+pub(crate) fn activation_name(activation: Activation) -> &'static str {
     match activation {
         Activation::QuickGelu => "quick_gelu",
         Activation::Gelu => "gelu",

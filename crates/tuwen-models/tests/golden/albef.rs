@@ -15,14 +15,12 @@ fn load(golden: &Golden) -> (Albef, AlbefConfig) {
     let weights = golden.weights("model.pth");
     assert!(is_albef(&weights) && tuwen_models::blip::weights::Layout::of(&weights).is_none());
     let source: Arc<dyn TensorSource> = from_salesforce(weights).expect("tied").into();
-    let mut config = AlbefConfig::from_state_dict(&source)
+    let config = AlbefConfig::from_state_dict(&source)
         .and_then(|config| config.with_bert_config(&golden.text("config_bert.json")))
+        .and_then(|config| config.with_arguments(&golden.text("config.json")))
         .expect("sizes");
     assert_eq!((config.vision.layer_norm_eps, config.text.layer_norm_eps), (1e-6, 1e-12));
     assert_eq!((config.fusion_layer(), config.text.type_vocab_size), (1, Some(2)));
-    // The heads of this small encoder are not 64 wide.
-    config.vision.num_attention_heads =
-        golden.json("config.json")["vision_heads"].as_u64().expect("heads") as usize;
     (Albef::new(&config, Scope::load(source)).expect("loads"), config)
 }
 

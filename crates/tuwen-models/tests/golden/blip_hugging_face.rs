@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tuwen_models::bert::EncoderStates;
 use tuwen_models::blip::weights::Layout;
-use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resize_positions};
+use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resized_positions};
 use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Tensor, ops};
@@ -21,7 +21,7 @@ fn load(golden: &Golden, image_size: Option<usize>) -> (Blip, BlipConfig) {
     let mut config = BlipConfig::from_hf_json(&golden.text("config.json"), task).expect("a configuration");
     assert_eq!((config.dialect, config.vision.layer_norm_eps), (BlipDialect::HuggingFace, 1e-5));
     let scope = match image_size {
-        Some(size) => Scope::load(Arc::new(resize_positions(source, &mut config, size))),
+        Some(size) => Scope::load(Arc::new(resized_positions(source, &mut config.vision, size))),
         None => Scope::load(source),
     };
     (Blip::new(&config, scope).expect("loads"), config)
@@ -43,20 +43,16 @@ fn captions() {
     golden.check("logits_no_mask", &captioner.forward(&pixel_values, &unmasked, &Pass::eval()));
 
     let states = captioner.look(&pixel_values, &Pass::eval());
-    let start = vec![vec![171]; 3];
-    greedy(&golden, captioner.text_decoder, &states, &start, "generate.greedy.ids", &Settings::up_to(14));
-    let settings = Settings { max_length: 14, min_length: 7, repetition_penalty: 1.1 };
-    greedy(&golden, captioner.text_decoder, &states, &start, "generate.greedy_min7_rp1.1.ids", &settings);
     let prompts = golden.tokens("prompt_ids", None).starting_with(171);
     let prompts: Vec<Vec<u32>> = (0..3).map(|row| prompts.row(row)[..4].to_vec()).collect();
-    greedy(
-        &golden,
-        captioner.text_decoder,
-        &states,
-        &prompts,
-        "generate.prompt.greedy.ids",
-        &Settings::up_to(14),
-    );
+    let plain = Settings::up_to(14);
+    let penalised = Settings { max_length: 14, min_length: 7, repetition_penalty: 1.1 };
+    for (prefix, start) in [("generate", &vec![vec![171]; 3]), ("generate.prompt", &prompts)] {
+        for (name, settings) in [("greedy", &plain), ("greedy_min7_rp1.1", &penalised)] {
+            let name = format!("{prefix}.{name}.ids");
+            greedy(&golden, captioner.text_decoder, &states, start, &name, settings);
+        }
+    }
     golden.finish(&["generate.beam", "generate.prompt.beam", "generate.enc.beam"]);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tuwen_models::bert::EncoderStates;
 use tuwen_models::blip::weights::Layout;
-use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resize_positions};
+use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resized_positions};
 use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Targets, Tensor, ops};
@@ -18,7 +18,7 @@ const LABEL_SMOOTHING: f64 = 0.1;
 fn load(golden: &Golden, image_size: Option<usize>) -> (Blip, BlipConfig) {
     let (source, mut config) = open(golden);
     let scope = match image_size {
-        Some(size) => Scope::load(Arc::new(resize_positions(source, &mut config, size))),
+        Some(size) => Scope::load(Arc::new(resized_positions(source, &mut config.vision, size))),
         None => Scope::load(source),
     };
     (Blip::new(&config, scope).expect("loads"), config)
@@ -28,14 +28,12 @@ fn open(golden: &Golden) -> (Arc<dyn TensorSource>, BlipConfig) {
     let weights = golden.weights("model.pth");
     assert_eq!(Layout::of(&weights), Some(Layout::Salesforce));
     let source: Arc<dyn TensorSource> = Layout::Salesforce.import(weights).expect("tied").into();
-    let mut config = BlipConfig::from_state_dict(&source)
+    let config = BlipConfig::from_state_dict(&source)
         .and_then(|config| config.with_med_config(&golden.text("med_config.json")))
+        .and_then(|config| config.with_arguments(&golden.text("config.json")))
         .expect("sizes");
     assert_eq!((config.dialect, config.vision.layer_norm_eps), (BlipDialect::Salesforce, 1e-6));
     assert_eq!((config.tokens.dec, config.tokens.enc), (240, 241));
-    // The heads of these small encoders are not 64 wide.
-    config.vision.num_attention_heads =
-        golden.json("config.json")["vision_heads"].as_u64().expect("heads") as usize;
     (source, config)
 }
 

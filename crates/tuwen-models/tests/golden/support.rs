@@ -48,11 +48,6 @@ impl Golden {
         read(&self.folder.join(file))
     }
 
-    /// A file of JSON.
-    pub fn json(&self, file: &str) -> Value {
-        serde_json::from_str(&self.text(file)).expect("JSON")
-    }
-
     /// The weights.
     pub fn weights(&self, file: &str) -> Arc<Checkpoint> {
         Arc::new(open(&self.folder.join(file)).expect("weights"))

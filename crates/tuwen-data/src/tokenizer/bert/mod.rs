@@ -3,20 +3,16 @@
 //! References: transformers 4.15 `models/bert/tokenization_bert.py` (lower-casing) and `tokenization_utils.py`, for
 //! [`BertFlavour::HuggingFace`] the `tokenizers` library's `BertNormalizer` and `BertPreTokenizer`.
 
+mod load;
 mod text;
 mod wordpiece;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Overflow, TokenBatch, TokenizerError, Truncated};
-use crate::files::read_text;
 use text::Pieces;
-
-/// A vocabulary may have this many bytes; BERT's has 230 thousand.
-const MAX_VOCABULARY_BYTES: u64 = 64 << 20;
 
 /// Tokens that stand for themselves wherever they are written in a text.
 const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -73,26 +69,8 @@ impl fmt::Debug for BertTokenizer {
 }
 
 impl BertTokenizer {
-    /// Reads `vocab.txt`: a token a line, whose number from 0 is its id.
-    ///
-    /// # Errors
-    /// A file that cannot be read, is no UTF-8, or lacks one of the five special tokens.
-    pub fn from_vocabulary_file(path: &Path) -> Result<Self, TokenizerError> {
-        let io = |source| TokenizerError::Io { path: path.to_owned(), source };
-        let text = read_text(path, MAX_VOCABULARY_BYTES).map_err(io)?;
-        Self::from_vocabulary(&text)
-            .map_err(|reason| TokenizerError::Format { path: path.to_owned(), reason })
-    }
-
-    /// As [`BertTokenizer::from_vocabulary_file`], from the text of the file. Of a token that stands there twice the
-    /// last one counts.
-    ///
-    /// # Errors
-    /// What is missing, as one line.
-    pub fn from_vocabulary(text: &str) -> Result<Self, String> {
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let tokens: Vec<String> =
-            text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).to_owned()).collect();
+    /// Of tokens in the order of their ids.
+    fn new(tokens: Vec<String>) -> Result<Self, String> {
         let ids: HashMap<String, u32> = tokens.iter().cloned().zip(0..).collect();
         let id = |token: &str| ids.get(token).copied().ok_or_else(|| format!("token {token:?} is missing"));
         let special = SPECIAL.iter().map(|token| id(token)).collect::<Result<Vec<_>, _>>()?;

@@ -1,11 +1,12 @@
 //! `config.json` of transformers' BLIP classes (`configuration_blip.py`).
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tuwen_tensor::Activation;
 
 use super::{BlipConfig, BlipDialect, BlipTask, BlipTokens};
 use crate::bert::{BertConfig, BertJson, CrossAttentionConfig, LAYER_NORM_EPS};
-use crate::clip::config::activation;
+use crate::clip::config::{activation, activation_name};
 use crate::{ConfigError, VitConfig};
 
 /// The fields that are read.
@@ -82,6 +83,64 @@ impl BlipConfig {
     }
 }
 
+impl BlipConfig {
+    /// Writes `config.json`.
+    ///
+    /// # Errors
+    /// Why transformers has no such network.
+    pub fn to_hf_json(&self) -> Result<Value, &'static str> {
+        let architecture = match self.task {
+            BlipTask::Caption => "BlipForConditionalGeneration",
+            BlipTask::Vqa => "BlipForQuestionAnswering",
+            BlipTask::Retrieval => "BlipForImageTextRetrieval",
+            BlipTask::Joint => "BlipModel",
+            BlipTask::Features => return Err("its BLIP has no class of two encoders without heads"),
+            BlipTask::Nlvr => return Err("its BLIP has no class for two images"),
+            BlipTask::Pretrain => return Err("its BLIP has no class for pre-training"),
+        };
+        let (text, vision) = (&self.text, &self.vision);
+        let decoder_width = self.answer_decoder.as_ref().and_then(|decoder| decoder.cross_attention);
+        if decoder_width.is_some_and(|cross| cross.encoder_width != vision.hidden_size) {
+            return Err(
+                "its decoder of answers is as wide as the image encoder, that of this network is not",
+            );
+        }
+        Ok(json!({
+            "architectures": [architecture],
+            "model_type": "blip",
+            "dtype": "float32",
+            "image_text_hidden_size": self.image_text_hidden_size,
+            "projection_dim": self.image_text_hidden_size,
+            "text_config": {
+                "model_type": "blip_text_model",
+                "bos_token_id": self.tokens.dec,
+                "sep_token_id": self.tokens.sep,
+                "pad_token_id": self.tokens.pad,
+                "encoder_hidden_size": vision.hidden_size,
+                "hidden_act": activation_name(text.hidden_act),
+                "hidden_size": text.hidden_size,
+                "intermediate_size": text.intermediate_size,
+                "layer_norm_eps": text.layer_norm_eps,
+                "max_position_embeddings": text.max_position_embeddings,
+                "num_attention_heads": text.num_attention_heads,
+                "num_hidden_layers": text.num_hidden_layers,
+                "vocab_size": text.vocab_size,
+            },
+            "vision_config": {
+                "model_type": "blip_vision_model",
+                "hidden_act": activation_name(vision.hidden_act),
+                "hidden_size": vision.hidden_size,
+                "image_size": vision.image_size,
+                "intermediate_size": vision.intermediate_size,
+                "layer_norm_eps": vision.layer_norm_eps,
+                "num_attention_heads": vision.num_attention_heads,
+                "num_hidden_layers": vision.num_hidden_layers,
+                "patch_size": vision.patch_size,
+            },
+        }))
+    }
+}
+
 impl Vision {
     fn config(self) -> Result<VitConfig, ConfigError> {
         Ok(VitConfig {
@@ -128,6 +187,7 @@ fn tokens(json: &BertJson) -> BlipTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blip::presets;
 
     #[test]
     fn left_out_fields_are_those_of_the_class() {
@@ -139,6 +199,19 @@ mod tests {
         assert_eq!(config.text.cross_attention, Some(CrossAttentionConfig::everywhere(1024)));
         assert_eq!(config.tokens, BlipTokens { pad: 0, cls: 101, sep: 102, dec: 30522, enc: 30523 });
         assert!(config.answer_decoder.is_none());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for name in ["blip-image-captioning-large", "blip-itm-base-coco", "blip-vqa-base"] {
+            let config = presets::find(name).expect("published");
+            let json = config.to_hf_json().expect("transformers has it").to_string();
+            let read = BlipConfig::from_hf_json(&json, config.task).expect("read");
+            assert_eq!(read, BlipConfig { dialect: BlipDialect::HuggingFace, ..config }, "{name}");
+        }
+        for name in ["blip-base", "blip-nlvr-base", "blip-vqa-large"] {
+            assert!(presets::find(name).expect("published").to_hf_json().is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! State dicts of salesforce/BLIP and LAVIS, which come without a configuration of the whole.
 
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tuwen_tensor::checkpoint::TensorSource;
 
 use super::{BlipConfig, BlipDialect, BlipTask, BlipTokens};
-use crate::ConfigError;
 use crate::bert::BertJson;
+use crate::clip::config::activation_name;
 use crate::shapes::Shapes;
+use crate::{ConfigError, VitConfig};
 
 /// `eps` of the norms in BLIP's `models/vit.py`; transformers' port has another.
 pub const VISION_LAYER_NORM_EPS: f32 = 1e-6;
@@ -53,4 +56,50 @@ impl BlipConfig {
         }
         self.checked()
     }
+    /// Sets what the arguments of the original program's constructor say of the image encoder and shapes do not.
+    ///
+    /// # Errors
+    /// What is no JSON, and heads that make no network.
+    pub fn with_arguments(mut self, json: &str) -> Result<Self, ConfigError> {
+        set_vision_arguments(&mut self.vision, json)?;
+        self.checked()
+    }
+
+    /// `med_config.json` of salesforce/BLIP: what it reads of the texts.
+    pub fn to_med_config(&self) -> Value {
+        let text = &self.text;
+        json!({
+            "architectures": ["BertModel"],
+            "model_type": "bert",
+            "attention_probs_dropout_prob": 0.1,
+            "hidden_dropout_prob": 0.1,
+            "initializer_range": 0.02,
+            "hidden_act": activation_name(text.hidden_act),
+            "hidden_size": text.hidden_size,
+            "intermediate_size": text.intermediate_size,
+            "layer_norm_eps": text.layer_norm_eps,
+            "max_position_embeddings": text.max_position_embeddings,
+            "num_attention_heads": text.num_attention_heads,
+            "num_hidden_layers": text.num_hidden_layers,
+            "pad_token_id": self.tokens.pad,
+            "type_vocab_size": 2,
+            "vocab_size": text.vocab_size,
+            "encoder_width": text.cross_attention.map_or(text.hidden_size, |cross| cross.encoder_width),
+            "add_cross_attention": true,
+        })
+    }
+}
+
+/// Arguments of the constructor of the image encoder in salesforce/BLIP and ALBEF, which shapes do not tell.
+#[derive(Deserialize)]
+struct VisionArguments {
+    vision_heads: Option<usize>,
+    vision_layer_norm_eps: Option<f32>,
+}
+
+pub(crate) fn set_vision_arguments(vision: &mut VitConfig, json: &str) -> Result<(), ConfigError> {
+    let arguments: VisionArguments = serde_json::from_str(json)?;
+    vision.num_attention_heads = arguments.vision_heads.unwrap_or(vision.num_attention_heads);
+    vision.layer_norm_eps = arguments.vision_layer_norm_eps.unwrap_or(vision.layer_norm_eps);
+    Ok(())
 }
