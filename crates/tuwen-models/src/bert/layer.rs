@@ -28,7 +28,12 @@ impl BertLayer {
                 }
                 CrossImages::Two { merge_from } => {
                     let merges = layer >= merge_from;
-                    CrossAttention::Two(TwoAttentions::new(config, cross.encoder_width, merges, &scope))
+                    CrossAttention::Two(Box::new(TwoAttentions::new(
+                        config,
+                        cross.encoder_width,
+                        merges,
+                        &scope,
+                    )))
                 }
             })
         });
@@ -125,7 +130,8 @@ fn norm(config: &BertConfig, scope: &Scope) -> LayerNorm {
 /// Attention to other states.
 enum CrossAttention {
     One(NormedAttention),
-    Two(TwoAttentions),
+    /// Boxed: twice as large.
+    Two(Box<TwoAttentions>),
 }
 
 impl CrossAttention {
