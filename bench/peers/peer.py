@@ -34,7 +34,10 @@ PEERS = {
     "openvino-int8": ("with_openvino", "openvino", "int8", [*ENCODE, "start_up"]),
 }
 
-WARM_UP, RUNS = 2, 5
+# Runs before a stage is measured, and while it is; and how many times as long as asked for the latter may take.
+WARM_UP, RUNS, PATIENCE = 2, 5, 4
+# Starts of a process, which take some peers many seconds.
+STARTS = 1
 
 
 def listing():
@@ -68,12 +71,15 @@ def peak_memory():
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def measure(run, seconds, warm_up):
-    """The median of runs; `run` may return its own time and memory."""
-    for _ in range(warm_up):
-        run()
+def measure(run, seconds, warm_up, least):
+    """The median of runs that fill the time, which may be some times as long until there are `least` of them; `run` may
+    return its own time and memory."""
+    begin = time.perf_counter()
+    for number in range(warm_up):
+        if number == 0 or time.perf_counter() - begin < seconds:
+            run()
     times, memory, begin = [], [], time.perf_counter()
-    while len(times) < RUNS or time.perf_counter() - begin < seconds:
+    while len(times) == 0 or time.perf_counter() - begin < (max(seconds, 1) * PATIENCE if len(times) < least else seconds):
         started = time.perf_counter()
         told = run()
         times.append(told[0] if told else time.perf_counter() - started)
@@ -91,11 +97,12 @@ def serve(options, answer):
         request = json.loads(line)
         key = (request["stage"], request["batch"])
         try:
-            warm_up = 0 if key in ready else WARM_UP
-            if key not in ready:
-                module = "start_up" if key[0] == "start_up" else PEERS[options.name][0]
+            start_up, first = key[0] == "start_up", key not in ready
+            warm_up, least = (int(first), STARTS) if start_up else (WARM_UP if first else 1, RUNS)
+            if first:
+                module = "start_up" if start_up else PEERS[options.name][0]
                 ready[key] = importlib.import_module(module).prepare(options, *key)
-            answer(measure(ready[key], request["seconds"], max(warm_up, 1)))
+            answer(measure(ready[key], request["seconds"], warm_up, least))
         except Exception as error:  # whatever a peer fails with is its answer
             answer(dict(error=f"{type(error).__name__}: {error}"[:300].replace("\n", " ")))
 

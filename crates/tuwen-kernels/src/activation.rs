@@ -101,10 +101,9 @@ multiversion! {
 }
 
 multiversion! {
-    /// `y = activation(x)` on this thread.
-    pub(crate) fn activate_band(activation: Activation, x: &[f32], y: &mut [f32]) {
-        y.copy_from_slice(x);
-        activate_in_place(activation, y);
+    /// Replaces inputs by outputs on this thread.
+    pub(crate) fn activate_band(activation: Activation, values: &mut [f32]) {
+        activate_in_place(activation, values);
     }
 
     /// On this thread: `z`, the inputs of the activation, become its outputs; `dz`, the gradients of the outputs, become
@@ -129,7 +128,10 @@ multiversion! {
 /// `y = activation(x)`.
 pub fn activate(activation: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "activate: x and y differ in length");
-    parallel_chunks_mut(y, CHUNK, |i, y| activate_band(activation, &x[i * CHUNK..][..y.len()], y));
+    parallel_chunks_mut(y, CHUNK, |i, y| {
+        y.copy_from_slice(&x[i * CHUNK..][..y.len()]);
+        activate_band(activation, y);
+    });
 }
 
 /// `dx = dy · activation'(x)`; `x` is the input of the activation.

@@ -123,6 +123,10 @@ thread_local! {
     static IDLE: RefCell<Vec<AlignedBuf>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Scratch of so many elements gets huge pages of its own: small pages that lie anywhere in memory compete for the same
+/// lines of a second-level cache that they nearly fill.
+const WHOLE_PAGES: usize = 1 << 16;
+
 /// Idle scratch buffers kept per thread.
 const MAX_IDLE: usize = 8;
 
@@ -141,7 +145,11 @@ impl Scratch {
             Some(idle.swap_remove(smallest))
         });
         // A little more than asked for, so that nearly equal requests share a buffer.
-        let generous = || len.next_multiple_of((len / 8).next_power_of_two().max(1024));
+        let step = match len {
+            WHOLE_PAGES.. => HUGE_PAGE / size_of::<f32>(),
+            _ => (len / 8).next_power_of_two().max(1024),
+        };
+        let generous = || len.next_multiple_of(step);
         let memory = recycled.unwrap_or_else(|| AlignedBuf::zeroed(generous()));
         Self { memory: Some(memory), len }
     }

@@ -379,6 +379,6 @@ pub fn conv2d_backward_weight(x: &[f32], dy: &[f32], shape: &ConvShape, dweight:
     }
     let mut channels_last = Scratch::take(dweight.len());
     let windows = Windows::new(x, shape);
-    product_of_long_sums(&dy, o, &windows, pixels, shape.window(), &mut channels_last, &Epilogue::default());
+    product_of_long_sums(Precision::F32, &dy, &windows, shape.window(), &mut channels_last);
     crate::permute(&channels_last, &[o, shape.kernel * shape.kernel, i], &[0, 2, 1], dweight);
 }

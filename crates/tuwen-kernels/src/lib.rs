@@ -32,6 +32,7 @@ mod activation;
 mod aligned;
 mod amx;
 mod attention;
+mod bf16;
 mod bytes;
 mod conv;
 mod cross_entropy;
@@ -55,7 +56,8 @@ mod threads;
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
 pub use attention::{
-    AttentionShape, attention, attention_backward, attention_weights, self_attention, self_attention_backward,
+    AttentionShape, SelfAttentionInputs, attention, attention_backward, attention_weights, self_attention,
+    self_attention_backward, self_attention_kept_len,
 };
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
@@ -65,7 +67,7 @@ pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
-pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward};
+pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward, mlp_kept_len};
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,
     layer_norm_backward, rms_norm, rms_norm_backward,

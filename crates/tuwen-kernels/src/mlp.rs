@@ -2,14 +2,16 @@
 //!
 //! Rows are worked on in bands whose inner numbers stay in the second-level cache: those are four times as many as the
 //! inputs, and a pass over them through memory costs as much time as a good part of a product. What the backward pass
-//! keeps is the input of the activation alone; the output comes back together with the gradient, from one sigmoid or
-//! error function.
+//! keeps is the input of the activation alone, in bf16 where that is what the weights are multiplied in; the output comes
+//! back together with the gradient, from one sigmoid or error function.
 
 use std::ops::Range;
 
 use crate::activation::{Activation, activate_band, activate_band_backward};
 use crate::aligned::Scratch;
+use crate::bf16;
 use crate::gemm::{Epilogue, MatRef, PackedB, gemm};
+use crate::precision::Precision;
 use crate::threads::{SendPtr, parallel_for};
 
 /// Inner numbers of a band: 1 MiB.
@@ -28,6 +30,15 @@ pub struct Mlp<'a> {
     pub fc2: &'a PackedB,
     /// One number per column of the result.
     pub bias2: Option<&'a [f32]>,
+}
+
+/// How many elements hold what an MLP with weights of this precision keeps of `inner` inputs of the activation for its
+/// backward pass: as many, or half as many where two numbers in bf16 share an element.
+pub fn mlp_kept_len(precision: Precision, inner: usize) -> usize {
+    match precision {
+        Precision::F32 => inner,
+        Precision::Bf16 | Precision::Int8 => inner.div_ceil(2),
+    }
 }
 
 /// Bands of rows; the sizes alone decide them.
@@ -56,25 +67,37 @@ fn rows_of<'a>(data: &'a [f32], rows: &Range<usize>, cols: usize) -> MatRef<'a> 
     MatRef::new(&data[rows.start * cols..rows.end * cols], rows.len(), cols)
 }
 
-/// `y [rows, out]` of `x [rows, in]`, plus the residual `[rows, out]`; `z [rows, inner]` receives what the activation is
-/// applied to.
-pub fn mlp(x: &[f32], rows: usize, mlp: &Mlp, residual: Option<&[f32]>, z: &mut [f32], y: &mut [f32]) {
+/// `y [rows, out]` of `x [rows, in]`, plus the residual `[rows, out]`; `kept`, of [`mlp_kept_len`] elements, receives what
+/// the activation is applied to.
+pub fn mlp(x: &[f32], rows: usize, mlp: &Mlp, residual: Option<&[f32]>, kept: &mut [f32], y: &mut [f32]) {
     let (width, inner, out) = (mlp.fc1.k(), mlp.fc1.n(), mlp.fc2.n());
     assert_eq!(mlp.fc2.k(), inner, "mlp: fc2 takes what fc1 gives");
-    assert!(x.len() == rows * width && z.len() == rows * inner, "mlp: x or z has other than {rows} rows");
+    let fits = x.len() == rows * width && kept.len() == mlp_kept_len(mlp.fc1.precision(), rows * inner);
+    assert!(fits, "mlp: x or what is kept has other than {rows} rows");
     let fits = residual.is_none_or(|residual| residual.len() == rows * out);
     assert!(y.len() == rows * out && fits, "mlp: y or the residual is not [{rows}, {out}]");
-    let bands = Bands::new(rows, inner);
-    let (z, y) = (SendPtr(z.as_mut_ptr()), SendPtr(y.as_mut_ptr()));
+    let (whole, bands) = (mlp.fc1.precision() == Precision::F32, Bands::new(rows, inner));
+    let (halves, kept) = (SendPtr(bf16::halves_mut(kept).as_mut_ptr()), SendPtr(kept.as_mut_ptr()));
+    let y = SendPtr(y.as_mut_ptr());
     parallel_for(bands.count(), |band| {
         let rows = bands.get(band);
+        let (start, len) = (rows.start * inner, rows.len() * inner);
         // SAFETY: each band has its own rows of both, whose lengths were checked.
-        let (z, y) = unsafe {
-            (z.slice(rows.start * inner, rows.len() * inner), y.slice(rows.start * out, rows.len() * out))
-        };
-        gemm(rows_of(x, &rows, width), mlp.fc1, z, &Epilogue { bias: mlp.bias1, ..Epilogue::default() });
-        let mut activated = Scratch::take(z.len());
-        activate_band(mlp.activation, z, &mut activated);
+        let y = unsafe { y.slice(rows.start * out, rows.len() * out) };
+        let mut activated = Scratch::take(len);
+        let x = rows_of(x, &rows, width);
+        let epilogue = Epilogue { bias: mlp.bias1, ..Epilogue::default() };
+        if whole {
+            // SAFETY: as above.
+            let z = unsafe { kept.slice(start, len) };
+            gemm(x, mlp.fc1, z, &epilogue);
+            activated.copy_from_slice(z);
+        } else {
+            gemm(x, mlp.fc1, &mut activated, &epilogue);
+            // SAFETY: as above.
+            bf16::round(&activated, unsafe { halves.slice(start, len) });
+        }
+        activate_band(mlp.activation, &mut activated);
         let residual = residual.map(|residual| &residual[rows.start * out..rows.end * out]);
         let epilogue = Epilogue { bias: mlp.bias2, residual, ..Epilogue::default() };
         gemm(MatRef::new(&activated, rows.len(), inner), mlp.fc2, y, &epilogue);
@@ -92,13 +115,15 @@ pub struct MlpBackward<'a> {
     pub fc1: &'a PackedB,
 }
 
-/// From `dy [rows, out]` to `dx [rows, in]`, `dz [rows, inner]` and the gradient of the first bias, which are overwritten;
-/// `z [rows, inner]`, the input of the activation, becomes its output.
+/// From `dy [rows, out]` to `dx [rows, in]`, `dz [rows, inner]` and the gradient of the first bias, which are overwritten.
+/// `activated [rows, inner]` becomes the output of the activation; what [`mlp`] kept is in `kept`, or where that is none,
+/// in `activated` itself.
 pub fn mlp_backward(
     dy: &[f32],
     rows: usize,
     mlp: &MlpBackward,
-    z: &mut [f32],
+    kept: Option<&[f32]>,
+    activated: &mut [f32],
     dz: &mut [f32],
     dbias1: &mut [f32],
     dx: &mut [f32],
@@ -109,12 +134,13 @@ pub fn mlp_backward(
         dy.len() == rows * out && dx.len() == rows * width,
         "mlp_backward: dy or dx has other than {rows} rows"
     );
-    let fits = z.len() == rows * inner && dz.len() == rows * inner && dbias1.len() == inner;
-    assert!(fits, "mlp_backward: z, dz or the bias is not of {inner} columns");
+    let fits = activated.len() == rows * inner && dz.len() == rows * inner && dbias1.len() == inner;
+    let fits = fits && kept.is_none_or(|kept| kept.len() == (rows * inner).div_ceil(2));
+    assert!(fits, "mlp_backward: what was kept, activated, dz or the bias is not of {inner} columns");
     dbias1.fill(0.0);
     let bands = Bands::new(rows, inner);
     let mut sums = Scratch::take(bands.count() * inner);
-    let [z, dz, dx, partials] = [z, dz, dx, &mut *sums].map(|data| SendPtr(data.as_mut_ptr()));
+    let [z, dz, dx, partials] = [activated, dz, dx, &mut *sums].map(|data| SendPtr(data.as_mut_ptr()));
     parallel_for(bands.count(), |band| {
         let rows = bands.get(band);
         let (start, len) = (rows.start * inner, rows.len() * inner);
@@ -128,6 +154,9 @@ pub fn mlp_backward(
             )
         };
         gemm(rows_of(dy, &rows, out), mlp.fc2, dz, &Epilogue::default());
+        if let Some(kept) = kept {
+            bf16::widen(&bf16::halves(kept)[start..][..len], z);
+        }
         sums.fill(0.0);
         activate_band_backward(mlp.activation, z, dz, sums);
         gemm(MatRef::new(dz, rows.len(), inner), mlp.fc1, dx, &Epilogue::default());

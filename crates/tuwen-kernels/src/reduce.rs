@@ -26,7 +26,7 @@ multiversion! {
     }
 
     /// `sums += x`, one row.
-    fn add_row(x: &[f32], sums: &mut [f32]) {
+    pub(crate) fn add_row(x: &[f32], sums: &mut [f32]) {
         sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
     }
 }

@@ -1,10 +1,14 @@
 //! The CPU device: host memory from the pool, kernels of `tuwen-kernels`.
 
 use tuwen_kernels as kernels;
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
+use tuwen_kernels::{
+    Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision, SelfAttentionInputs,
+};
 
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
+use crate::device::{
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+};
 use crate::pool::HostMemory;
 
 /// The CPU.
@@ -46,6 +50,11 @@ fn kernel_epilogue<'a>(epilogue: &Epilogue<'a>) -> kernels::Epilogue<'a> {
         residual_first: epilogue.residual_first,
         accumulate: false,
     }
+}
+
+/// Whether queries, keys and values lose nothing that their products would see if they are kept in bf16.
+fn keeps_less(shape: &AttentionShape) -> bool {
+    shape.precision == Precision::Bf16
 }
 
 fn input_len(shape: &ConvShape) -> usize {
@@ -134,22 +143,29 @@ impl Device for Cpu {
         let MlpWeights { fc1, bias1, activation, fc2, bias2 } = weights;
         let (fc1, fc2) = (fc1.get::<PackedB>(), fc2.get::<PackedB>());
         let mlp = kernels::Mlp { fc1, bias1: bias1.map(host), activation, fc2, bias2: bias2.map(host) };
-        let mut z = scratch(rows * fc1.n());
+        let mut kept = scratch(kernels::mlp_kept_len(fc1.precision(), rows * fc1.n()));
         let y = filled(rows * fc2.n(), |y| {
-            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut z), y);
+            kernels::mlp(host(x), rows, &mlp, residual.map(host), host_mut(&mut kept), y);
         });
-        (y, z)
+        (y, kept)
     }
 
-    fn mlp_backward(&self, dy: &Buffer, mut z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+    fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
         let (fc1, fc2) = (weights.fc1.get::<PackedB>(), weights.fc2.get::<PackedB>());
         let mlp = kernels::MlpBackward { fc2, activation: weights.activation, fc1 };
-        let [mut dz, mut dbias1] = [z.len(), fc1.k()].map(scratch);
+        let inner = rows * fc2.n();
+        // What is kept as f32 turns into the output of the activation in place.
+        let (kept, mut activated) = match fc1.precision() {
+            Precision::F32 => (None, kept),
+            Precision::Bf16 | Precision::Int8 => (Some(kept), scratch(inner)),
+        };
+        let [mut dz, mut dbias1] = [inner, fc1.k()].map(scratch);
         let dx = filled(rows * fc1.n(), |dx| {
-            let (z, dz, dbias1) = (host_mut(&mut z), host_mut(&mut dz), host_mut(&mut dbias1));
-            kernels::mlp_backward(host(dy), rows, &mlp, z, dz, dbias1, dx);
+            let kept = kept.as_ref().map(host);
+            let [activated, dz, dbias1] = [&mut activated, &mut dz, &mut dbias1].map(host_mut);
+            kernels::mlp_backward(host(dy), rows, &mlp, kept, activated, dz, dbias1, dx);
         });
-        MlpGradients { dx, activated: z, dz, dbias1 }
+        MlpGradients { dx, activated, dz, dbias1 }
     }
 
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
@@ -212,31 +228,32 @@ impl Device for Cpu {
         [dq, dk, dv]
     }
 
-    fn self_attention(
-        &self,
-        qkv: &Buffer,
-        key_mask: Option<&[bool]>,
-        shape: &AttentionShape,
-    ) -> (Buffer, Buffer) {
+    fn self_attention(&self, qkv: Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> SelfAttended {
         let mut lse = scratch(shape.batch * shape.heads * shape.query_len);
+        let mut kept = keeps_less(shape).then(|| scratch(kernels::self_attention_kept_len(shape)));
         let out = filled(qkv.len() / 3, |out| {
-            kernels::self_attention(host(qkv), key_mask, shape, out, Some(host_mut(&mut lse)));
+            let (lse, kept) = (Some(host_mut(&mut lse)), kept.as_mut().map(host_mut));
+            kernels::self_attention(host(&qkv), key_mask, shape, out, lse, kept);
         });
-        (out, lse)
+        SelfAttended { out, lse, kept: kept.unwrap_or(qkv) }
     }
 
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
+        kept: Buffer,
         out: &Buffer,
         lse: &Buffer,
         dout: &Buffer,
         key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> Buffer {
-        filled(qkv.len(), |dqkv| {
+        let inputs = match keeps_less(shape) {
+            true => SelfAttentionInputs::Kept(host(&kept)),
+            false => SelfAttentionInputs::Whole(host(&kept)),
+        };
+        filled(3 * out.len(), |dqkv| {
             let (out, lse, dout) = (host(out), host(lse), host(dout));
-            kernels::self_attention_backward(host(qkv), out, lse, dout, key_mask, shape, dqkv);
+            kernels::self_attention_backward(inputs, out, lse, dout, key_mask, shape, dqkv);
         })
     }
 

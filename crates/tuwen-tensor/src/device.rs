@@ -118,6 +118,16 @@ pub struct MlpGradients {
     pub dbias1: Buffer,
 }
 
+/// The result of a self-attention.
+pub struct SelfAttended {
+    /// The output.
+    pub out: Buffer,
+    /// The log-sum-exp of each row of scores.
+    pub lse: Buffer,
+    /// Queries, keys and values for the backward pass, in bf16 where that is what they are multiplied in.
+    pub kept: Buffer,
+}
+
 /// Where buffers live and operations run. Buffers are f32, row-major and contiguous; each operation writes into a
 /// fresh buffer. Nothing above this trait may assume that a buffer is host memory.
 ///
@@ -144,7 +154,8 @@ pub trait Device: Send + Sync + Debug {
     /// [`Precision::Int8`] is for weights: here it is as [`Precision::Bf16`].
     fn matmul(&self, operands: [(&Buffer, bool); 2], size: [usize; 3], precision: Precision) -> Buffer;
 
-    /// `fc2(activation(fc1(x))) + residual` of rows, and the input of the activation.
+    /// `fc2(activation(fc1(x))) + residual` of rows, and what the backward pass needs of it: the input of the activation, in
+    /// bf16 where the weights are multiplied in less than single precision.
     fn mlp(
         &self,
         x: &Buffer,
@@ -152,8 +163,8 @@ pub trait Device: Send + Sync + Debug {
         rows: usize,
         residual: Option<&Buffer>,
     ) -> (Buffer, Buffer);
-    /// Gradients of [`Device::mlp`] from that of its result and the input `z` of the activation.
-    fn mlp_backward(&self, dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
+    /// Gradients of [`Device::mlp`] from that of its result and what it kept.
+    fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
 
     /// Packs a convolution weight `[out, in, kernel, kernel]` for convolutions of a precision.
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
@@ -184,16 +195,11 @@ pub trait Device: Send + Sync + Debug {
         shape: &AttentionShape,
     ) -> [Buffer; 3];
     /// [`Device::attention`] of sequences to themselves: queries, keys and values stand side by side in `qkv`.
-    fn self_attention(
-        &self,
-        qkv: &Buffer,
-        key_mask: Option<&[bool]>,
-        shape: &AttentionShape,
-    ) -> (Buffer, Buffer);
-    /// Gradient of [`Device::self_attention`].
+    fn self_attention(&self, qkv: Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> SelfAttended;
+    /// Gradient of [`Device::self_attention`] from what it gave.
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
+        kept: Buffer,
         out: &Buffer,
         lse: &Buffer,
         dout: &Buffer,

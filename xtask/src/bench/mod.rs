@@ -14,6 +14,8 @@ mod python;
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use figures::{Figure, Result as Found};
 use machine::Machine;
@@ -22,8 +24,12 @@ use ours::Ours;
 use peers::Peer;
 use plan::Row;
 use python::Python;
+use report::{Kept, Run};
 
 pub use options::USAGE;
+
+/// Between two turns: threads of a process that has had its turn spin for a while before they sleep.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// Where things lie.
 struct Places {
@@ -55,23 +61,22 @@ pub fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let python = Python::find(&options, &places)?;
     let machine = Machine::look(options.threads);
     let peers = peers::listed(&python, &places, &options)?;
-    let versions: Vec<String> = peers::versions(&peers);
-    let rows = plan::rows(&options);
-    let mut found = Vec::new();
+    let kept = Kept::new(&places.runs, &machine)?;
+    let mut run = Run { machine, versions: peers::versions(&peers), options, found: Vec::new() };
+    let rows = plan::rows(&run.options);
     for (number, row) in rows.iter().enumerate() {
         eprintln!("== {} of {}: {row}", number + 1, rows.len());
-        match measure(row, &options, &ours, &python, &peers, &places) {
+        match measure(row, &run.options, &ours, &python, &peers, &places) {
             Ok(result) => {
                 eprintln!("{}", report::line(&result));
-                found.push(result);
+                run.found.push(result);
+                kept.write(&run)?;
             }
             Err(message) => eprintln!("left out: {message}"),
         }
     }
-    let table = report::markdown(&machine, &versions, &options, &found);
-    println!("{table}");
-    let kept = report::keep(&places.runs, &machine, &versions, &options, &found, &table)?;
-    eprintln!("kept in {}.md and .jsonl", kept.display());
+    println!("{}", run.markdown());
+    eprintln!("kept in {}.md and .jsonl", kept.path().display());
     Ok(())
 }
 
@@ -94,16 +99,18 @@ fn measure(
         others.push((process, Figure::new(&peer.name)));
     }
     for _ in 0..options.rounds {
+        sleep(PAUSE);
         own.add(ours.measure(row, checkpoint.as_deref(), options.seconds)?);
-        others.retain_mut(|(process, figure)| match process.ask(row, options.seconds) {
-            Ok(answer) => {
-                figure.add(answer);
-                true
+        others.retain_mut(|(process, figure)| {
+            sleep(PAUSE);
+            match process.ask(row, options.seconds) {
+                Ok(answer) => figure.add(answer),
+                Err(message) => {
+                    eprintln!("{} is left out: {message}", figure.who);
+                    return false;
+                }
             }
-            Err(message) => {
-                eprintln!("{} is left out: {message}", figure.who);
-                false
-            }
+            true
         });
     }
     let others = others.into_iter().map(|(_, figure)| figure).collect();

@@ -21,28 +21,65 @@ pub fn line(found: &Found) -> String {
     }
 }
 
-/// The page of a run.
-pub fn markdown(machine: &Machine, versions: &[String], options: &Options, found: &[Found]) -> String {
-    let mut page = format!("# Speed, {}\n\n{}.\n\n", machine.date, machine.describe());
-    let Options { rounds, seconds, .. } = options;
-    let against = if versions.is_empty() { "no peer".to_owned() } else { versions.join(", ") };
-    // Writing to a string does not fail.
-    let _ = writeln!(
-        page,
-        "Against {against}. Medians of {rounds} rounds of {seconds} s, everyone in turn. A ratio above 1 is ours. The limit \
+/// A run, as far as it has come.
+pub struct Run {
+    /// Where.
+    pub machine: Machine,
+    /// The packages of the peers.
+    pub versions: Vec<String>,
+    /// How.
+    pub options: Options,
+    /// The rows.
+    pub found: Vec<Found>,
+}
+
+impl Run {
+    /// The page of a run.
+    pub fn markdown(&self) -> String {
+        let Self { machine, versions, options, found } = self;
+        let mut page = format!("# Speed, {}\n\n{}.\n\n", machine.date, machine.describe());
+        let Options { rounds, seconds, .. } = options;
+        let against = if versions.is_empty() { "no peer".to_owned() } else { versions.join(", ") };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "Against {against}. Medians of {rounds} rounds of {seconds} s, everyone in turn. A ratio above 1 is ours. The limit \
          is the share of what the machine could do that we reach.\n"
-    );
-    page.push_str(
-        "| stage | model | batch | precision | ours, /s | best peer, /s | ratio | limit | memory, MB |\n",
-    );
-    page.push_str("|---|---|--:|---|--:|--:|--:|--:|--:|\n");
-    found.iter().for_each(|found| page.push_str(&table_row(found)));
-    page.push_str("\nEveryone, /s:\n\n");
-    for found in found {
-        let all = found.others.iter().map(|figure| rate(found, figure)).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(page, "- {}: {}; {all}", found.row, rate(found, &found.own));
+        );
+        page.push_str(
+            "| stage | model | batch | precision | ours, /s | best peer, /s | ratio | limit | memory, MB |\n",
+        );
+        page.push_str("|---|---|--:|---|--:|--:|--:|--:|--:|\n");
+        found.iter().for_each(|found| page.push_str(&table_row(found)));
+        page.push_str("\nEveryone, /s:\n\n");
+        for found in found {
+            let all = found.others.iter().map(|figure| rate(found, figure)).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(page, "- {}: {}; {all}", found.row, rate(found, &found.own));
+        }
+        page
     }
-    page
+
+    /// A line for the run, and one for everyone in every row.
+    fn json_lines(&self) -> String {
+        let Self { machine, versions, options, found } = self;
+        let mut head = machine.json();
+        head["versions"] = json!(versions);
+        head["rounds"] = json!(options.rounds);
+        head["round_seconds"] = json!(options.seconds);
+        let mut lines = vec![head];
+        for found in found {
+            let row = &found.row;
+            for figure in [&found.own].into_iter().chain(&found.others) {
+                let rounds: Vec<f64> = figure.answers.iter().map(|answer| answer.seconds).collect();
+                lines.push(json!({
+                "stage": row.stage, "model": row.model, "batch": row.batch, "precision": row.precision,
+                "program": figure.who, "seconds": figure.seconds(), "per_second": found.per_second(figure),
+                "rounds": rounds, "peak_memory": figure.peak_memory(), "roofline": figure.roofline(),
+            }));
+            }
+        }
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
 }
 
 fn rate(found: &Found, figure: &Figure) -> String {
@@ -70,47 +107,37 @@ fn table_row(found: &Found) -> String {
     )
 }
 
-/// A line for the run, and one for everyone in every row.
-fn json_lines(machine: &Machine, versions: &[String], options: &Options, found: &[Found]) -> String {
-    let mut head = machine.json();
-    head["versions"] = json!(versions);
-    head["rounds"] = json!(options.rounds);
-    head["round_seconds"] = json!(options.seconds);
-    let mut lines = vec![head];
-    for found in found {
-        let row = &found.row;
-        for figure in [&found.own].into_iter().chain(&found.others) {
-            let rounds: Vec<f64> = figure.answers.iter().map(|answer| answer.seconds).collect();
-            lines.push(json!({
-                "stage": row.stage, "model": row.model, "batch": row.batch, "precision": row.precision,
-                "program": figure.who, "seconds": figure.seconds(), "per_second": found.per_second(figure),
-                "rounds": rounds, "peak_memory": figure.peak_memory(), "roofline": figure.roofline(),
-            }));
-        }
-    }
-    lines.iter().map(|line| format!("{line}\n")).collect()
+/// The two files of a run beside those of earlier runs, of which none is replaced.
+pub struct Kept {
+    folder: PathBuf,
+    name: String,
 }
 
-/// Writes both files beside those of earlier runs, of which none is replaced; gives their name without ending.
-pub fn keep(
-    folder: &Path,
-    machine: &Machine,
-    versions: &[String],
-    options: &Options,
-    found: &[Found],
-    page: &str,
-) -> Result<PathBuf, String> {
-    let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
-    std::fs::create_dir_all(folder).map_err(fail)?;
-    let name = free_name(folder, &format!("{}-{}", machine.date, slug(&machine.cpu)));
-    let write = |ending, text: &str| {
-        let part = folder.join(format!(".{name}.{ending}.part"));
-        std::fs::write(&part, text)
-            .and_then(|()| std::fs::rename(&part, folder.join(format!("{name}.{ending}"))))
-    };
-    write("jsonl", &json_lines(machine, versions, options, found)).map_err(fail)?;
-    write("md", page).map_err(fail)?;
-    Ok(folder.join(name))
+impl Kept {
+    /// Files that do not exist yet.
+    pub fn new(folder: &Path, machine: &Machine) -> Result<Self, String> {
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let name = free_name(folder, &format!("{}-{}", machine.date, slug(&machine.cpu)));
+        Ok(Self { folder: folder.to_owned(), name })
+    }
+
+    /// Their path without ending.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    /// Writes what there is, so that a run that is broken off keeps its rows.
+    pub fn write(&self, run: &Run) -> Result<(), String> {
+        let write = |ending, text: &str| {
+            let part = self.folder.join(format!(".{}.{ending}.part", self.name));
+            let whole = self.folder.join(format!("{}.{ending}", self.name));
+            std::fs::write(&part, text)
+                .and_then(|()| std::fs::rename(&part, &whole))
+                .map_err(|error| format!("{}: {error}", whole.display()))
+        };
+        write("jsonl", &run.json_lines())?;
+        write("md", &run.markdown())
+    }
 }
 
 /// The first of `name`, `name-2`, `name-3`... that no run has.
@@ -154,8 +181,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a directory");
         let options = Options::parse(&[]).expect("nothing said");
         let machine = Machine::look(2);
-        let found = [example(&[0.5], &[2.0], &[1.0])];
-        let keep = || keep(folder.path(), &machine, &[], &options, &found, "page").expect("written");
+        let mut run = Run { machine, versions: vec![], options, found: vec![] };
+        let mut keep = || {
+            let kept = Kept::new(folder.path(), &run.machine).expect("a folder");
+            run.found.clear();
+            kept.write(&run).expect("written");
+            run.found.push(example(&[0.5], &[2.0], &[1.0]));
+            kept.write(&run).expect("written again");
+            kept.path()
+        };
         let (first, second) = (keep(), keep());
         assert_ne!(first, second);
         let text = std::fs::read_to_string(first.with_extension("jsonl")).expect("there");

@@ -17,6 +17,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernel;
+mod long_sums;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod own;
@@ -26,9 +27,10 @@ mod product;
 mod reduced;
 
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
+pub(crate) use long_sums::product_of_long_sums;
 pub(crate) use own::OwnProduct;
 pub(crate) use pack::{Left, Panels, Right, RowBlocks};
-pub(crate) use product::{Target, product_of_long_sums};
+pub(crate) use product::Target;
 pub use reduced::has_fast;
 pub(crate) use reduced::{OwnTask, dispatch_in};
 
@@ -122,6 +124,14 @@ impl PackedB {
         Self { data: Stored::F32(data), k: b.rows, n: b.cols }
     }
 
+    /// What it is multiplied in.
+    pub fn precision(&self) -> Precision {
+        match &self.data {
+            Stored::F32(_) => Precision::F32,
+            Stored::Reduced(data) => data.precision(),
+        }
+    }
+
     /// Number of rows: the length of the sums.
     pub fn k(&self) -> usize {
         self.k
@@ -164,6 +174,12 @@ pub struct Epilogue<'a> {
 }
 
 impl Epilogue<'_> {
+    /// Whether nothing happens.
+    fn is_plain(&self) -> bool {
+        let Self { bias, activation, residual, accumulate, .. } = self;
+        bias.is_none() && residual.is_none() && !accumulate && *activation == Activation::Identity
+    }
+
     pub(crate) fn check(&self, rows: usize, columns: usize) {
         assert!(
             self.bias.is_none_or(|bias| bias.len() == columns),
@@ -186,8 +202,8 @@ pub fn gemm(a: MatRef, b: &PackedB, c: &mut [f32], epilogue: &Epilogue) {
 pub fn matmul(a: MatRef, b: MatRef, c: &mut [f32], epilogue: &Epilogue) {
     check(&a, b.rows, b.cols, c, epilogue);
     b.check();
-    if b.rows >= LONG_SUM.max(4 * b.cols) {
-        return product_of_long_sums(&a, a.rows, &b, b.rows, b.cols, c, epilogue);
+    if is_long(&b, epilogue) {
+        return product_of_long_sums(Precision::F32, &a, &b, b.cols, c);
     }
     let mut packed = Scratch::take(stored_len(&b));
     pack_all(&b, b.rows, b.cols, &mut packed);
@@ -202,6 +218,9 @@ pub fn matmul_as(precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epil
     };
     check(&a, b.rows, b.cols, c, epilogue);
     b.check();
+    if is_long(&b, epilogue) {
+        return product_of_long_sums(precision, &a, &b, b.cols, c);
+    }
     let [len, _] = ReducedPanels::stored(reduction, b.rows, b.cols);
     let mut units = Scratch::take(len);
     reduced::pack_all(&b, reduction, [b.rows, b.cols], units.as_bits_mut(), &mut []);
@@ -209,7 +228,11 @@ pub fn matmul_as(precision: Precision, a: MatRef, b: MatRef, c: &mut [f32], epil
     reduced::product(&a, a.rows, b, c, epilogue);
 }
 
-/// Sums from this length on are too long to pack a whole operand that is used once.
+/// Whether the sums are too long to pack the whole of an operand that is used once.
+fn is_long(b: &MatRef, epilogue: &Epilogue) -> bool {
+    b.rows >= LONG_SUM.max(b.cols) && epilogue.is_plain()
+}
+
 const LONG_SUM: usize = 2048;
 
 fn check(a: &MatRef, k: usize, n: usize, c: &[f32], epilogue: &Epilogue) {

@@ -98,17 +98,18 @@ pub(crate) struct OwnPanels {
 }
 
 impl OwnPanels {
-    /// Packs all of `b` on this thread.
+    /// Packs rows `depth` of columns `columns` of `b`, of which the first is that of a panel, on this thread.
     ///
     /// # Safety
-    /// The CPU has the instruction set of `K`.
+    /// The CPU has the instruction set of `K`; rows and columns lie within `b`.
     #[inline(always)]
-    pub(crate) unsafe fn pack<K: Kernel>(b: &MatRef) -> Self {
-        let panels = 0..Panels::count(b.cols);
-        let mut data = Scratch::take(Panels::stored(b.cols, panels.clone()) * b.rows);
-        // SAFETY: these are all panels and rows of the operand.
-        unsafe { Right::pack::<K>(b, 0..b.rows, panels, &mut data) };
-        Self { data, depth: b.rows, columns: b.cols }
+    pub(crate) unsafe fn pack<K: Kernel>(b: &impl Right, depth: Range<usize>, columns: Range<usize>) -> Self {
+        let panels = columns.start / PANEL..Panels::count(columns.end);
+        let (rows, columns) = (depth.len(), columns.len());
+        let mut data = Scratch::take(Panels::stored(columns, 0..panels.len()) * rows);
+        // SAFETY: the caller's contract.
+        unsafe { b.pack::<K>(depth, panels, &mut data) };
+        Self { data, depth: rows, columns }
     }
 
     pub(crate) fn view(&self) -> Panels<'_> {
@@ -158,6 +159,11 @@ pub(crate) trait Left: Sync {
 
     /// Whether [`Left::rows`] needs no scratch.
     fn has_whole_rows(&self) -> bool;
+
+    /// The operand, if it is a matrix whose columns are contiguous.
+    fn columns(&self) -> Option<MatRef<'_>> {
+        None
+    }
 
     /// Elements `depth` of up to 16 rows, each contiguous: where they are, or copied to `scratch`.
     ///
@@ -228,6 +234,10 @@ impl Left for MatRef<'_> {
 
     fn has_whole_rows(&self) -> bool {
         self.col_stride == 1
+    }
+
+    fn columns(&self) -> Option<MatRef<'_>> {
+        (self.row_stride == 1 && self.col_stride != 1).then_some(*self)
     }
 
     #[inline(always)]

@@ -7,9 +7,7 @@ use super::kernel::{Kernel, MAX_LANES, MAX_ROWS, PANEL, Task, Tile, dispatch};
 use super::pack::{Left, PanelSource, Panels, Right, RowBlocks};
 use crate::activation::{Activation, activate_in_place};
 use crate::aligned::Scratch;
-use crate::threads::{
-    CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for, parallel_for_work, threads,
-};
+use crate::threads::{CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for, threads};
 
 /// Length of the sums that are computed in one go: a panel of this depth (96 KiB) and the rows of a task fit into the
 /// second-level cache together.
@@ -26,7 +24,7 @@ pub(crate) struct Target {
 }
 
 /// Cuts `depth` into nearly equal pieces of at most `limit`; a depth of 0 is one empty piece.
-fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn pieces(depth: usize, limit: usize) -> impl Iterator<Item = Range<usize>> {
     let count = depth.div_ceil(limit).max(1);
     (0..count).map(move |i| depth * i / count..depth * (i + 1) / count)
 }
@@ -164,36 +162,6 @@ impl Stage<'_> {
             K::store(c, count, values);
         }
     }
-
-    /// Finishes values of a row from `column`, which go to element `at` of the target, in `c`.
-    #[inline(always)]
-    fn store_row(&self, values: &mut [f32], c: &mut [f32], at: usize, column: usize) {
-        if self.accumulate {
-            add(values, c);
-        }
-        if self.finish {
-            let &Epilogue { bias, activation, residual, residual_first, .. } = self.epilogue;
-            if let Some(bias) = bias {
-                add(values, &bias[column..][..values.len()]);
-            }
-            let residual = residual.map(|residual| &residual[at..][..values.len()]);
-            if let (Some(residual), true) = (residual, residual_first) {
-                add(values, residual);
-            }
-            activate_in_place(activation, values);
-            if let (Some(residual), false) = (residual, residual_first) {
-                add(values, residual);
-            }
-        }
-        c.copy_from_slice(values);
-    }
-}
-
-#[inline(always)]
-fn add(values: &mut [f32], other: &[f32]) {
-    for (v, o) in values.iter_mut().zip(other) {
-        *v += o;
-    }
 }
 
 /// A [`multiply`] as a task.
@@ -268,137 +236,4 @@ pub(crate) fn pack_all(b: &impl Right, depth: usize, columns: usize, out: &mut [
     parallel_chunks_mut(out, per_task * PANEL * depth, |i, out| {
         dispatch(Pack { b, depth, panels: i * per_task..count.min((i + 1) * per_task), out });
     });
-}
-
-/// Rows of a right operand that are packed at a time where it is used once.
-const STREAM_DEPTH: usize = 384;
-
-/// `c [rows, columns] = a [rows, depth] · b [depth, columns]`, then the epilogue, for long sums: neither operand is ever
-/// packed as a whole. The work is cut along the depth where that is longest, with partial products that are added
-/// in order, and else along the columns.
-pub(crate) fn product_of_long_sums(
-    a: &impl Left,
-    rows: usize,
-    b: &impl Right,
-    depth: usize,
-    columns: usize,
-    c: &mut [f32],
-    epilogue: &Epilogue,
-) {
-    let panels = Panels::count(columns);
-    let tasks = 2 * threads();
-    let parts = if depth >= 4 * columns { tasks.min(depth.div_ceil(STREAM_DEPTH)) } else { 1 };
-    if parts <= 1 {
-        let c = Target { start: SendPtr(c.as_mut_ptr()), stride: columns };
-        let groups = tasks.min(panels);
-        return parallel_for_work(groups, rows * depth * columns, WORTH_SHARING, |group| {
-            let panels = panels * group / groups..panels * (group + 1) / groups;
-            dispatch(Stream { a, rows, b, depth: 0..depth, columns, panels, c, epilogue });
-        });
-    }
-    let len = rows * columns;
-    let mut partials = Scratch::take(parts * len);
-    let start = SendPtr(partials.as_mut_ptr());
-    parallel_for_work(parts, rows * depth * columns, WORTH_SHARING, |part| {
-        let c = Target { start: SendPtr(start.get().wrapping_add(part * len)), stride: columns };
-        let depth = depth * part / parts..depth * (part + 1) / parts;
-        let epilogue = &Epilogue::default();
-        dispatch(Stream { a, rows, b, depth, columns, panels: 0..panels, c, epilogue });
-    });
-    let rows_per_task = (CHUNK / columns.max(1)).max(1);
-    parallel_chunks_mut(c, rows_per_task * columns.max(1), |i, c| {
-        dispatch(AddParts {
-            partials: &partials,
-            len,
-            start: i * rows_per_task * columns,
-            columns,
-            c,
-            epilogue,
-        });
-    });
-}
-
-/// Some of the depth and some of the panels of a product whose operands are packed piece by piece.
-struct Stream<'a, L, R> {
-    a: &'a L,
-    rows: usize,
-    b: &'a R,
-    depth: Range<usize>,
-    columns: usize,
-    panels: Range<usize>,
-    c: Target,
-    epilogue: &'a Epilogue<'a>,
-}
-
-impl<L: Left, R: Right> Task for Stream<'_, L, R> {
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
-        let Self { a, rows, b, depth, columns, panels, c, epilogue } = self;
-        if rows == 0 || panels.is_empty() {
-            return;
-        }
-        let blocks = RowBlocks::new(0..rows, K::ROWS);
-        let longest = STREAM_DEPTH.min(depth.len());
-        let (mut left, mut right) =
-            (Scratch::take(rows * longest), Scratch::take(Panels::stored(columns, panels.clone()) * longest));
-        let mut tile = Tile([[0.0; PANEL]; MAX_ROWS]);
-        for piece in pieces(depth.len(), STREAM_DEPTH) {
-            let len = piece.len();
-            let rows_of_b = depth.start + piece.start..depth.start + piece.end;
-            let stage = Stage {
-                accumulate: epilogue.accumulate || piece.start > 0,
-                finish: piece.end == depth.len(),
-                epilogue,
-            };
-            // SAFETY: rows, panels and depth lie within the operands, and this part of `c` is this task's.
-            unsafe {
-                a.pack::<K>(&blocks, rows_of_b.clone(), &mut left);
-                b.pack::<K>(rows_of_b, panels.clone(), &mut right);
-                for index in panels.clone() {
-                    let panel = &right[(index - panels.start) * PANEL * len..];
-                    let (width, first) = (Panels::width(columns, index), index * PANEL);
-                    for block in 0..blocks.count {
-                        let rows = blocks.get(block);
-                        let a = &left[blocks.offset(block, len)..];
-                        K::tile(
-                            rows.len(),
-                            width,
-                            len,
-                            a.as_ptr(),
-                            panel.as_ptr(),
-                            panel.as_ptr(),
-                            &mut tile,
-                        );
-                        stage.store::<K>(&tile.0, rows, first..columns.min(first + PANEL), c);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Adds partial products and applies the epilogue to whole rows from element `start`.
-struct AddParts<'a> {
-    partials: &'a [f32],
-    len: usize,
-    start: usize,
-    columns: usize,
-    c: &'a mut [f32],
-    epilogue: &'a Epilogue<'a>,
-}
-
-impl Task for AddParts<'_> {
-    #[inline(always)]
-    unsafe fn run<K: Kernel>(self) {
-        let stage = Stage { accumulate: self.epilogue.accumulate, finish: true, epilogue: self.epilogue };
-        let mut row = vec![0.0; self.columns];
-        for (i, c) in self.c.chunks_exact_mut(self.columns).enumerate() {
-            let at = self.start + i * self.columns;
-            row.fill(0.0);
-            for partial in self.partials.chunks_exact(self.len) {
-                add(&mut row, &partial[at..][..self.columns]);
-            }
-            stage.store_row(&mut row, c, at, 0);
-        }
-    }
 }

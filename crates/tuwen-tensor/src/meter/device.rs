@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
+use tuwen_kernels::{
+    Activation, AdamW, AttentionShape, ConvShape, Precision, mlp_kept_len, self_attention_kept_len,
+};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
+use crate::device::{
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+};
 
 /// The device whose buffers have lengths and no memory.
 #[derive(Debug, Clone, Copy)]
@@ -139,20 +143,22 @@ impl Device for Meter {
         _residual: Option<&Buffer>,
     ) -> (Buffer, Buffer) {
         let [fc1, fc2] = [weights.fc1, weights.fc2].map(|weight| weight.get::<HeldPacked>());
-        let [z, y] = [fc1, fc2].map(|fc| {
-            product(&fc.module, rows, fc.depth, fc.columns);
-            hold(fc.module.clone(), rows * fc.columns)
-        });
-        (y, z)
+        let kept = mlp_kept_len(fc1.precision, rows * fc1.columns);
+        [fc1, fc2].iter().for_each(|fc| product(&fc.module, rows, fc.depth, fc.columns));
+        (hold(fc2.module.clone(), rows * fc2.columns), hold(fc1.module.clone(), kept))
     }
 
-    fn mlp_backward(&self, _dy: &Buffer, z: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
+    fn mlp_backward(&self, _dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients {
         let [fc2, fc1] = [weights.fc2, weights.fc1].map(|weight| weight.get::<HeldPacked>());
+        let activated = match fc1.precision {
+            Precision::F32 => kept,
+            Precision::Bf16 | Precision::Int8 => hold(fc2.module.clone(), rows * fc2.columns),
+        };
         let [dz, dx] = [fc2, fc1].map(|fc| {
             product(&fc.module, rows, fc.depth, fc.columns);
             hold(fc.module.clone(), rows * fc.columns)
         });
-        MlpGradients { dx, activated: z, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
+        MlpGradients { dx, activated, dz, dbias1: hold(fc1.module.clone(), fc1.depth) }
     }
 
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed {
@@ -208,28 +214,33 @@ impl Device for Meter {
 
     fn self_attention(
         &self,
-        qkv: &Buffer,
+        qkv: Buffer,
         _key_mask: Option<&[bool]>,
         shape: &AttentionShape,
-    ) -> (Buffer, Buffer) {
-        let module = module_of(&[qkv]);
+    ) -> SelfAttended {
+        let module = module_of(&[&qkv]);
         compute(&module, attention_products(2, shape), 2 * qkv.len() / 3);
         let lse = hold(module.clone(), shape.batch * shape.heads * shape.query_len);
-        (hold(module, qkv.len() / 3), lse)
+        let out = hold(module.clone(), qkv.len() / 3);
+        let kept = match shape.precision {
+            Precision::F32 => qkv,
+            Precision::Bf16 | Precision::Int8 => hold(module, self_attention_kept_len(shape)),
+        };
+        SelfAttended { out, lse, kept }
     }
 
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
-        _out: &Buffer,
+        kept: Buffer,
+        out: &Buffer,
         _lse: &Buffer,
         _dout: &Buffer,
         _key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> Buffer {
-        let module = module_of(&[qkv]);
+        let module = module_of(&[&kept]);
         compute(&module, attention_products(5, shape), 0);
-        hold(module, qkv.len())
+        hold(module, 3 * out.len())
     }
 
     fn attention_weights(

@@ -193,6 +193,7 @@ pub(super) struct HeldPacked {
     /// Rows and columns of the right operand.
     pub(super) depth: usize,
     pub(super) columns: usize,
+    pub(super) precision: Precision,
 }
 
 impl HeldPacked {
@@ -206,7 +207,7 @@ impl HeldPacked {
             ledger.packed_peak = ledger.packed_peak.max(ledger.packed);
             ledger.note_footprint();
         });
-        Self { module, len, depth, columns }
+        Self { module, len, depth, columns, precision }
     }
 }
 

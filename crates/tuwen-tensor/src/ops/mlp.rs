@@ -41,7 +41,7 @@ pub fn mlp(x: &Tensor, fc1: Layer, activation: Activation, fc2: Layer, residual:
         fc2: fc2.packed(),
         bias2: fc2.bias.map(Tensor::buffer),
     };
-    let (y, z) = device.mlp(x.buffer(), weights, rows, residual.map(Tensor::buffer));
+    let (y, kept) = device.mlp(x.buffer(), weights, rows, residual.map(Tensor::buffer));
     let y = Tensor::from_buffer(device, y, &shape);
 
     let saved_x = x.detach();
@@ -55,7 +55,8 @@ pub fn mlp(x: &Tensor, fc1: Layer, activation: Activation, fc2: Layer, residual:
         };
         let (fc1, fc2) = (pack(&w1, [inner, width]), pack(&w2, [out, inner]));
         let weights = MlpWeights { fc1: &fc1, bias1: None, activation, fc2: &fc2, bias2: None };
-        let MlpGradients { dx, activated, dz, dbias1 } = device.mlp_backward(dy.buffer(), z, weights, rows);
+        let MlpGradients { dx, activated, dz, dbias1 } =
+            device.mlp_backward(dy.buffer(), kept, weights, rows);
         let product = |dy: &Buffer, x: &Buffer, w: &Tensor, [out, inner]: [usize; 2]| {
             let dw = device.matmul([(dy, true), (x, false)], [out, rows, inner], w.precision());
             Tensor::from_buffer(device, dw, w.shape())

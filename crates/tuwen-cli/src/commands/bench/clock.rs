@@ -6,8 +6,10 @@ use crate::failure::Failure;
 
 /// Runs before the measured ones: weights are packed and buffers found then.
 const WARM_UP: usize = 2;
-/// Measured runs, at least.
+/// Measured runs, at least, unless they take too long.
 const RUNS: usize = 5;
+/// How many times as long as asked for is too long.
+const PATIENCE: f64 = 4.0;
 
 /// Measures for so long.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +35,17 @@ impl Clock {
         warm_up: usize,
         mut run: impl FnMut() -> Result<Duration, Failure>,
     ) -> Result<f64, Failure> {
-        for _ in 0..warm_up {
-            run()?;
+        let since = |begin: Instant| begin.elapsed().as_secs_f64();
+        let begin = Instant::now();
+        for number in 0..warm_up {
+            if number == 0 || since(begin) < self.seconds.max(1.0) {
+                run()?;
+            }
         }
         let (mut times, begin) = (Vec::new(), Instant::now());
-        while times.len() < RUNS || begin.elapsed().as_secs_f64() < self.seconds {
+        let too_long = PATIENCE * self.seconds.max(1.0);
+        while times.is_empty() || since(begin) < self.seconds || times.len() < RUNS && since(begin) < too_long
+        {
             times.push(run()?.as_secs_f64());
         }
         Ok(median(times))

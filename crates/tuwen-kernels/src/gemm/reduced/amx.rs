@@ -7,6 +7,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::super::avx512::transpose;
 use super::convert;
 use super::pack::Reduction;
 use super::product::{Dot, MAX_ROWS, RowScale, Sums};
@@ -166,6 +167,29 @@ unsafe fn pack_bf16(
     }
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_bf16_columns(
+    columns: *const f32,
+    stride: usize,
+    rows: usize,
+    height: usize,
+    first: usize,
+    len: usize,
+    out: *mut u32,
+) {
+    for k in (0..len).step_by(2 * TILE_UNITS) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut block =
+                convert::bf16_units_of_columns(columns.wrapping_add(k * stride), stride, rows, len - k);
+            transpose(&mut block);
+            for (i, units) in block[..rows].iter().enumerate() {
+                _mm512_storeu_ps(out.add(offset(height, first + i, k / (2 * TILE_UNITS))).cast(), *units);
+            }
+        }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn pack_int8(
     rows: &[*const f32],
@@ -189,7 +213,10 @@ unsafe fn pack_int8(
 
 /// What both instructions share.
 macro_rules! dot {
-    ($name:ident, $multiply:ident, |$rows:ident, $scales:ident, $at:ident, $out:ident| $pack:expr) => {
+    (
+        $name:ident, $multiply:ident, |$rows:ident, $scales:ident, $at:ident, $out:ident| $pack:expr
+        $(, $more:item)*
+    ) => {
         impl Dot for $name {
             const REDUCTION: Reduction = Reduction::$name;
             const ROWS: usize = 2 * TILE_ROWS;
@@ -220,6 +247,8 @@ macro_rules! dot {
                 unsafe { $pack }
             }
 
+            $($more)*
+
             #[inline(always)]
             unsafe fn multiply(
                 height: usize,
@@ -237,5 +266,22 @@ macro_rules! dot {
     };
 }
 
-dot!(Bf16, multiply_bf16, |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, at.3, out));
+dot!(
+    Bf16,
+    multiply_bf16,
+    |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, at.3, out),
+    unsafe fn pack_columns(
+        columns: *const f32,
+        stride: usize,
+        rows: usize,
+        height: usize,
+        first: usize,
+        len: usize,
+        out: *mut u32,
+    ) -> bool {
+        // SAFETY: the same contract.
+        unsafe { pack_bf16_columns(columns, stride, rows, height, first, len, out) };
+        true
+    }
+);
 dot!(Int8, multiply_int8, |rows, scales, at, out| pack_int8(rows, scales, at.0, at.1, at.2, at.3, out));

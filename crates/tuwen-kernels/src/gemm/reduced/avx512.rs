@@ -65,11 +65,10 @@ multiply!(multiply_bf16, "avx512f,avx512bf16", |sum, x, column| {
 });
 multiply!(multiply_int8, "avx512f,avx512vnni", |sum, x, column| _mm512_dpbusd_epi32(sum, x, column));
 
-/// Stores sixteen units of each row as `[units, height]`, `count` rows of it.
+/// Stores sixteen units, each of all rows, as `[units, height]`, `count` rows of it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store(mut block: [__m512; 16], height: usize, rows: usize, out: *mut u32) {
-    transpose(&mut block);
+unsafe fn store(block: &[__m512; 16], height: usize, rows: usize, out: *mut u32) {
     let mask: __mmask16 = ((1u32 << rows) - 1) as __mmask16;
     for (unit, vector) in block.iter().enumerate() {
         // SAFETY: the mask ends with the row.
@@ -85,8 +84,28 @@ unsafe fn pack_bf16(rows: &[*const f32], height: usize, from: usize, len: usize,
             // SAFETY: the caller's contract.
             *vector = _mm512_castsi512_ps(unsafe { convert::bf16_units(row.add(k), len - k) });
         }
+        transpose(&mut block);
         // SAFETY: the block holds these units of all rows.
-        unsafe { store(block, height, rows.len(), out.add((from + k) / 2 * height)) };
+        unsafe { store(&block, height, rows.len(), out.add((from + k) / 2 * height)) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn pack_bf16_columns(
+    columns: *const f32,
+    stride: usize,
+    rows: usize,
+    height: usize,
+    len: usize,
+    out: *mut u32,
+) {
+    for k in (0..len).step_by(32) {
+        // SAFETY: the caller's contract; the block holds these units of all rows.
+        unsafe {
+            let block =
+                convert::bf16_units_of_columns(columns.wrapping_add(k * stride), stride, rows, len - k);
+            store(&block, height, rows, out.add(k / 2 * height));
+        }
     }
 }
 
@@ -105,14 +124,18 @@ unsafe fn pack_int8(
             // SAFETY: the caller's contract.
             *vector = _mm512_castsi512_ps(unsafe { convert::int8_units(row.add(k), len - k, scale) });
         }
+        transpose(&mut block);
         // SAFETY: the block holds these units of all rows.
-        unsafe { store(block, height, rows.len(), out.add((from + k) / 4 * height)) };
+        unsafe { store(&block, height, rows.len(), out.add((from + k) / 4 * height)) };
     }
 }
 
 /// What both instructions share.
 macro_rules! dot {
-    ($name:ident, $multiply:ident, |$rows:ident, $scales:ident, $at:ident, $out:ident| $pack:expr) => {
+    (
+        $name:ident, $multiply:ident, |$rows:ident, $scales:ident, $at:ident, $out:ident| $pack:expr
+        $(, $more:item)*
+    ) => {
         impl Dot for $name {
             const REDUCTION: Reduction = Reduction::$name;
             const ROWS: usize = ROWS;
@@ -139,6 +162,8 @@ macro_rules! dot {
                 unsafe { $pack }
             }
 
+            $($more)*
+
             unsafe fn multiply(
                 height: usize,
                 width: usize,
@@ -161,5 +186,22 @@ macro_rules! dot {
     };
 }
 
-dot!(Bf16, multiply_bf16, |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, out));
+dot!(
+    Bf16,
+    multiply_bf16,
+    |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, out),
+    unsafe fn pack_columns(
+        columns: *const f32,
+        stride: usize,
+        rows: usize,
+        height: usize,
+        _first: usize,
+        len: usize,
+        out: *mut u32,
+    ) -> bool {
+        // SAFETY: the same contract.
+        unsafe { pack_bf16_columns(columns, stride, rows, height, len, out) };
+        true
+    }
+);
 dot!(Int8, multiply_int8, |rows, scales, at, out| pack_int8(rows, scales, at.0, at.1, at.2, out));

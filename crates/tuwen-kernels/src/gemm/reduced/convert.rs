@@ -29,6 +29,59 @@ pub(super) unsafe fn bf16_units(row: *const f32, left: usize) -> __m512i {
     }
 }
 
+/// Sixteen units of two numbers each: those of `first` and those of `second`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn bf16_pairs(first: __m512, second: __m512) -> __m512i {
+    // SAFETY: both types are 64 bytes of bits.
+    let halves = unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) };
+    let numbers: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
+    // SAFETY: 32 numbers of 16 bits.
+    _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }, halves)
+}
+
+/// Pairs of rows of `width` numbers, a multiple of 16, to rows of units.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) fn rows_to_bf16(rows: &[f32], width: usize, units: &mut [u32]) {
+    for (units, pair) in units.chunks_exact_mut(width).zip(rows.chunks_exact(2 * width)) {
+        let (first, second) = pair.split_at(width);
+        for ((units, first), second) in units
+            .as_chunks_mut::<16>()
+            .0
+            .iter_mut()
+            .zip(first.as_chunks::<16>().0)
+            .zip(second.as_chunks::<16>().0)
+        {
+            // SAFETY: sixteen numbers each.
+            unsafe {
+                let pairs = bf16_pairs(_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(second.as_ptr()));
+                _mm512_storeu_si512(units.as_mut_ptr().cast(), pairs);
+            }
+        }
+    }
+}
+
+/// Sixteen units of each of `width <= 16` numbers that lie side by side in each of `left` rows, `stride` apart.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn bf16_units_of_columns(
+    rows: *const f32,
+    stride: usize,
+    width: usize,
+    left: usize,
+) -> [__m512; 16] {
+    let mut block = [_mm512_setzero_ps(); 16];
+    for (i, units) in block.iter_mut().enumerate() {
+        let row = |k: usize| {
+            let width = if k < left { width } else { 0 };
+            // SAFETY: the mask ends with the row, and before one that does not exist.
+            unsafe { load(rows.wrapping_add(k * stride), width) }
+        };
+        *units = _mm512_castsi512_ps(bf16_pairs(row(2 * i), row(2 * i + 1)));
+    }
+    block
+}
+
 /// 64 numbers as bytes; those beyond `left` are as zero is.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

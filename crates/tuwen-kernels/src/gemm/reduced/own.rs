@@ -49,7 +49,9 @@ pub(crate) use units::InUnits;
 
 #[cfg(target_arch = "x86_64")]
 mod units {
-    use super::super::super::pack::Panels;
+    use std::ops::Range;
+
+    use super::super::super::pack::{Panels, Right};
     use super::super::super::product::Target;
     use super::super::super::{Epilogue, kernel::PANEL};
     use super::super::pack::{PackPanel, ReducedPanels};
@@ -71,18 +73,26 @@ mod units {
     impl<D: Dot> OwnProduct for InUnits<D> {
         type Packed = OwnUnits;
 
+        const DEPTH: usize = 512;
+
         #[inline(always)]
-        unsafe fn pack<K: Kernel>(b: &MatRef) -> OwnUnits {
-            let (reduction, depth, columns) = (D::REDUCTION, b.rows, b.cols);
-            let mut units = Scratch::take(ReducedPanels::stored(reduction, depth, columns)[0]);
-            let panel_len = (PANEL * reduction.units(depth)).max(1);
+        unsafe fn pack_part<K: Kernel>(
+            b: &impl Right,
+            depth: Range<usize>,
+            columns: Range<usize>,
+        ) -> OwnUnits {
+            let (reduction, first) = (D::REDUCTION, columns.start / PANEL);
+            let (rows, columns) = (depth.len(), columns.len());
+            let mut units = Scratch::take(ReducedPanels::stored(reduction, rows, columns)[0]);
+            let panel_len = (PANEL * reduction.units(rows)).max(1);
             for (index, units) in units.as_bits_mut().chunks_mut(panel_len).enumerate() {
-                let width = Panels::width(columns, index);
-                let panel = PackPanel { b, reduction, depth, index, width, units, scales: &mut [] };
+                let (width, depth) = (Panels::width(columns, index), depth.clone());
+                let panel =
+                    PackPanel { b, reduction, depth, index: first + index, width, units, scales: &mut [] };
                 // SAFETY: the panels are those of the operand.
                 unsafe { panel.run::<K>() };
             }
-            OwnUnits { units, depth, columns }
+            OwnUnits { units, depth: rows, columns }
         }
 
         #[inline(always)]
@@ -91,7 +101,7 @@ mod units {
         }
 
         #[inline(always)]
-        unsafe fn multiply<K: Kernel>(a: &MatRef, b: &OwnUnits, target: Target) {
+        unsafe fn accumulate<K: Kernel>(a: &MatRef, b: &OwnUnits, target: Target, accumulate: bool) {
             let panels = 0..Panels::count(b.columns);
             let b = ReducedPanels {
                 reduction: D::REDUCTION,
@@ -100,8 +110,9 @@ mod units {
                 depth: b.depth,
                 columns: b.columns,
             };
+            let epilogue = Epilogue { accumulate, ..Epilogue::default() };
             // SAFETY: all rows and panels there are.
-            unsafe { multiply::<K, D>(a, 0..a.rows, b, panels, target, &Epilogue::default()) }
+            unsafe { multiply::<K, D>(a, 0..a.rows, b, panels, target, &epilogue) }
         }
     }
 }

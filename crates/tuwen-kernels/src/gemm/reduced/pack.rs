@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::kernel::{Kernel, PANEL, Task, dispatch};
 use super::super::pack::{PanelSource, Panels, Right};
 use crate::aligned::{AlignedBuf, Scratch};
+use crate::bf16::nearest;
 use crate::precision::Precision;
 use crate::threads::{SendPtr, parallel_for};
 
@@ -92,7 +93,7 @@ pub(crate) fn pack_all(
             };
             (units.slice(index * panel_len, width * reduction.units(depth)), scales)
         };
-        dispatch(PackPanel { b, reduction, depth, index, width, units, scales });
+        dispatch(PackPanel { b, reduction, depth: 0..depth, index, width, units, scales });
     });
 }
 
@@ -100,7 +101,7 @@ pub(crate) fn pack_all(
 pub(super) struct PackPanel<'a, R> {
     pub(super) b: &'a R,
     pub(super) reduction: Reduction,
-    pub(super) depth: usize,
+    pub(super) depth: Range<usize>,
     pub(super) index: usize,
     pub(super) width: usize,
     pub(super) units: &'a mut [u32],
@@ -114,15 +115,15 @@ impl<R: Right> Task for PackPanel<'_, R> {
     #[inline(always)]
     unsafe fn run<K: Kernel>(self) {
         let Self { b, reduction, depth, index, width, units, scales } = self;
-        if depth == 0 {
+        if depth.is_empty() {
             return;
         }
         match reduction {
             Reduction::Bf16 => {
                 let mut rows = Scratch::take(ROWS * width);
                 for (piece, units) in units.chunks_mut(ROWS / 2 * width).enumerate() {
-                    let from = (piece * ROWS).min(depth);
-                    let len = ROWS.min(depth - from);
+                    let from = (depth.start + piece * ROWS).min(depth.end);
+                    let len = ROWS.min(depth.end - from);
                     // SAFETY: these rows and this panel lie within the operand.
                     unsafe { b.pack::<K>(from..from + len, index..index + 1, &mut rows) };
                     rows[len * width..].fill(0.0);
@@ -130,33 +131,29 @@ impl<R: Right> Task for PackPanel<'_, R> {
                 }
             }
             Reduction::Int8 => {
-                let padded = 4 * reduction.units(depth);
+                let padded = 4 * reduction.units(depth.len());
                 let mut rows = Scratch::take(padded * width);
                 // SAFETY: all rows of this panel.
-                unsafe { b.pack::<K>(0..depth, index..index + 1, &mut rows) };
-                rows[depth * width..].fill(0.0);
+                unsafe { b.pack::<K>(depth.clone(), index..index + 1, &mut rows) };
+                rows[depth.len() * width..].fill(0.0);
                 to_int8(&rows, width, units, scales);
             }
         }
     }
 }
 
-/// The bf16 number nearest to `x`, ties to even.
-#[inline(always)]
-pub(crate) fn bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    // Rounding could turn a NaN into an infinity.
-    if x.is_nan() { bits >> 16 | 0x40 } else { rounded }
-}
-
 /// Pairs of rows of `width` numbers to rows of units.
 #[inline(always)]
 fn to_bf16(rows: &[f32], width: usize, units: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if !matches!(super::unit(Reduction::Bf16), super::Unit::None) {
+        // SAFETY: a CPU that multiplies bf16 converts to it.
+        return unsafe { super::convert::rows_to_bf16(rows, width, units) };
+    }
     for (units, pair) in units.chunks_exact_mut(width).zip(rows.chunks_exact(2 * width)) {
         let (first, second) = pair.split_at(width);
         for ((unit, first), second) in units.iter_mut().zip(first).zip(second) {
-            *unit = bf16(*first) | bf16(*second) << 16;
+            *unit = nearest(*first) | nearest(*second) << 16;
         }
     }
 }
@@ -252,6 +249,13 @@ impl ReducedBuf {
         let mut packed = Self { reduction, units, scales };
         pack_all(b, reduction, size, packed.units.as_bits_mut(), &mut packed.scales);
         packed
+    }
+
+    pub(crate) fn precision(&self) -> Precision {
+        match self.reduction {
+            Reduction::Bf16 => Precision::Bf16,
+            Reduction::Int8 => Precision::Int8,
+        }
     }
 
     pub(crate) fn panels(&self, depth: usize, columns: usize) -> ReducedPanels<'_> {

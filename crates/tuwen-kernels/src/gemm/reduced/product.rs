@@ -3,10 +3,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::super::Epilogue;
 use super::super::kernel::{Kernel, PANEL, Task, dispatch};
 use super::super::pack::{Left, Panels, RowBlocks};
 use super::super::product::{Stage, Target};
+use super::super::{Epilogue, MatRef};
 use super::convert;
 use super::pack::{ReducedPanels, Reduction};
 use crate::aligned::Scratch;
@@ -69,6 +69,23 @@ pub(super) trait Dot {
         len: usize,
         out: *mut u32,
     );
+
+    /// As [`Dot::pack`] of `rows` rows that lie side by side in each column; `columns` are `stride` apart. False where the
+    /// instruction has no such way.
+    ///
+    /// # Safety
+    /// As for [`Dot::pack`].
+    unsafe fn pack_columns(
+        _columns: *const f32,
+        _stride: usize,
+        _rows: usize,
+        _height: usize,
+        _first: usize,
+        _len: usize,
+        _out: *mut u32,
+    ) -> bool {
+        false
+    }
 
     /// `sums[height, width] = a · b` for `units` units of a packed block and of a panel of this width.
     ///
@@ -233,6 +250,12 @@ unsafe fn pack_block<K: Kernel, D: Dot>(
     scales: &mut [RowScale],
     out: &mut [u32],
 ) {
+    if let Some(matrix) = a.columns() {
+        // SAFETY: rows and depth lie within the operand.
+        if unsafe { pack_block_of_columns::<D>(&matrix, rows.clone(), height, depth, out) } {
+            return;
+        }
+    }
     let whole = D::REDUCTION == Reduction::Int8 || a.has_whole_rows();
     let piece = if whole { depth.max(1) } else { DEPTH };
     let mut scratch = Scratch::take(if a.has_whole_rows() { 0 } else { GROUP * piece.min(depth) });
@@ -267,4 +290,21 @@ unsafe fn pack_block<K: Kernel, D: Dot>(
             }
         }
     }
+}
+
+/// [`pack_block`] of a matrix whose columns are contiguous, where the instruction has a way.
+#[inline(always)]
+unsafe fn pack_block_of_columns<D: Dot>(
+    a: &MatRef,
+    rows: Range<usize>,
+    height: usize,
+    depth: usize,
+    out: &mut [u32],
+) -> bool {
+    (0..rows.len()).step_by(GROUP).all(|first| {
+        let columns = a.data.as_ptr().wrapping_add(rows.start + first);
+        let count = GROUP.min(rows.len() - first);
+        // SAFETY: the caller's contract.
+        unsafe { D::pack_columns(columns, a.col_stride, count, height, first, depth, out.as_mut_ptr()) }
+    })
 }
