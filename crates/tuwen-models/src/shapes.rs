@@ -4,7 +4,7 @@ use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::TensorSource;
 
 use crate::bert::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
-use crate::{ConfigError, VitConfig};
+use crate::{ConfigError, VitConfig, sizes};
 
 /// Width of a head in every published BLIP and ALBEF; shapes do not tell.
 const HEAD_WIDTH: usize = 64;
@@ -73,6 +73,8 @@ impl Shapes<'_> {
         let type_vocab_size = if self.has(&types) { Some(self.matrix(&types)?[0]) } else { None };
         let layers = format!("{prefix}encoder.layer.");
         let num_hidden_layers = self.count(&layers);
+        // Before anything is looked for in each of them: the number may be any.
+        sizes::layers(&layers, num_hidden_layers)?;
         Ok(BertConfig {
             vocab_size,
             hidden_size,
@@ -108,5 +110,28 @@ impl Shapes<'_> {
         };
         let [_, encoder_width] = self.matrix(&part(first_layer, key))?;
         Ok(Some(CrossAttentionConfig { encoder_width, first_layer, every, images }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use tuwen_tensor::checkpoint::RawTensor;
+
+    use super::*;
+
+    #[test]
+    fn layers_without_number_are_refused_at_once() {
+        let tensor = |name: &str| (name.to_owned(), RawTensor::from_f32(&[1, 1], &[0.0]));
+        let names = [
+            "text_encoder.embeddings.word_embeddings.weight",
+            "text_encoder.encoder.layer.0.intermediate.dense.weight",
+            "text_encoder.encoder.layer.9223372036854775807.x",
+        ];
+        let source: BTreeMap<_, _> = names.into_iter().map(tensor).collect();
+        let message = Shapes(&source).bert("text_encoder.").expect_err("too many").to_string();
+        assert!(message.contains("expected at most 4096"), "{message}");
+        assert!(Shapes(&source).vision(1e-6).is_err());
     }
 }

@@ -29,8 +29,8 @@ pub struct AlbefConfig {
     pub text: BertConfig,
     /// The decoder of answers, which looks at the states of questions.
     pub answer_decoder: Option<BertConfig>,
-    /// Width of the space in which images and texts are compared.
-    pub embed_dim: usize,
+    /// Width of the space in which images and texts are compared, in a network that does so.
+    pub embed_dim: Option<usize>,
     /// Whether the temperature of the contrast is kept.
     pub temperature: bool,
 }
@@ -45,7 +45,7 @@ impl AlbefConfig {
         let shapes = Shapes(source);
         let answers = shapes.has("text_decoder.cls.predictions.bias");
         let answer_decoder = if answers { Some(shapes.bert("text_decoder.bert.")?) } else { None };
-        let embed_dim = if answers { 1 } else { shapes.matrix("vision_proj.weight")?[0] };
+        let embed_dim = if answers { None } else { Some(shapes.matrix("vision_proj.weight")?[0]) };
         let task = match answer_decoder {
             Some(_) => AlbefTask::Vqa,
             None if shapes.has("cls.predictions.bias") => AlbefTask::Pretrain,
@@ -103,7 +103,73 @@ impl AlbefConfig {
         if let Some(decoder) = &self.answer_decoder {
             decoder.check("text decoder")?;
         }
-        sizes::in_range(&[("embed_dim", self.embed_dim)])?;
+        sizes::in_range(&[("embed_dim", self.embed_dim.unwrap_or(1))])?;
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tuwen_nn::Scope;
+    use tuwen_tensor::Activation;
+
+    use super::*;
+    use crate::albef::weights::{from_salesforce, to_salesforce};
+    use crate::albef::{Albef, AlbefConfig};
+    use crate::bert::{CrossAttentionConfig, LAYER_NORM_EPS};
+
+    fn bert(layers: usize, cross: CrossAttentionConfig) -> BertConfig {
+        BertConfig {
+            vocab_size: 40,
+            hidden_size: 64,
+            intermediate_size: 24,
+            num_hidden_layers: layers,
+            num_attention_heads: 1,
+            max_position_embeddings: 12,
+            type_vocab_size: Some(2),
+            hidden_act: Activation::Gelu,
+            layer_norm_eps: LAYER_NORM_EPS,
+            cross_attention: Some(cross),
+        }
+    }
+
+    /// A network for questions, which no golden case has.
+    fn answers() -> AlbefConfig {
+        let fused = CrossAttentionConfig { first_layer: 2, ..CrossAttentionConfig::everywhere(128) };
+        AlbefConfig {
+            task: AlbefTask::Vqa,
+            vision: VitConfig {
+                hidden_size: 128,
+                intermediate_size: 40,
+                num_hidden_layers: 1,
+                num_attention_heads: 2,
+                image_size: 16,
+                patch_size: 8,
+                hidden_act: Activation::Gelu,
+                layer_norm_eps: VISION_LAYER_NORM_EPS,
+            },
+            text: bert(4, fused),
+            answer_decoder: Some(bert(2, CrossAttentionConfig::everywhere(64))),
+            embed_dim: None,
+            temperature: false,
+        }
+    }
+
+    #[test]
+    fn a_network_for_questions_is_read_back_from_its_names_and_shapes() {
+        let config = answers();
+        let albef = Albef::new(&config, Scope::init(2)).expect("nothing is loaded");
+        assert!(albef.text_decoder().is_some() && albef.contrast().is_none());
+        let theirs = to_salesforce(albef.parameters());
+        assert!(theirs.info("text_decoder.cls.predictions.decoder.weight").is_some());
+        let ours = from_salesforce(theirs).expect("tied tensors are equal");
+        assert_eq!(ours.names(), {
+            let mut names = albef.parameters().names();
+            names.sort();
+            names
+        });
+        assert_eq!(AlbefConfig::from_state_dict(&ours).expect("sizes"), config);
+        let error = config.with_bert_config(r#"{"fusion_layer": 6}"#).expect_err("another").to_string();
+        assert!(error.contains("fusion_layer is 6; the weights look at images from layer 2 on"), "{error}");
     }
 }

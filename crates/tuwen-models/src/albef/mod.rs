@@ -36,12 +36,12 @@ impl Albef {
     /// # Errors
     /// The report of everything that does not fit between the configuration and the checkpoint.
     pub fn new(config: &AlbefConfig, scope: Scope) -> Result<Self, LoadReport> {
-        let (width, matches) = (config.text.hidden_size, config.task != AlbefTask::Vqa);
-        let contrast = || {
+        let width = config.text.hidden_size;
+        let contrast = |dim| {
             let widths = [config.vision.hidden_size, width];
-            Contrast::of_widths(widths, config.embed_dim, config.temperature, &scope)
+            Contrast::of_widths(widths, dim, config.temperature, &scope)
         };
-        let itm_head = || Linear::new(width, 2, Init::Normal(0.02), Init::ZEROS, &scope.enter("itm_head"));
+        let itm_head = |_| Linear::new(width, 2, Init::Normal(0.02), Init::ZEROS, &scope.enter("itm_head"));
         let decoder = |decoder| BertDecoder::new(decoder, &scope.enter("text_decoder"));
         Ok(Self {
             vision_model: VisionTransformer::timm(&config.vision, &scope.enter("vision_model")),
@@ -49,8 +49,8 @@ impl Albef {
             fusion_layer: config.fusion_layer(),
             mlm_head: (config.task == AlbefTask::Pretrain)
                 .then(|| TokenHead::new(&config.text, &scope.enter("cls"))),
-            contrast: matches.then(contrast),
-            itm_head: matches.then(itm_head),
+            contrast: config.embed_dim.map(contrast),
+            itm_head: config.embed_dim.map(itm_head),
             text_decoder: config.answer_decoder.as_ref().map(decoder),
             parameters: scope.finish()?,
         })
