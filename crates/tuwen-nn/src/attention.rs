@@ -2,7 +2,7 @@
 
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
-use crate::{Init, Linear, Scope};
+use crate::{Init, KeyValues, Linear, Scope};
 
 /// Attention of queries to keys and values, heads side by side in the width.
 pub struct MultiHeadAttention {
@@ -26,6 +26,11 @@ impl MultiHeadAttention {
         }
     }
 
+    /// Of projections to queries, keys and values, and of what follows the heads.
+    pub fn of([q_proj, k_proj, v_proj, out_proj]: [Linear; 4], heads: usize) -> Self {
+        Self { q_proj, k_proj, v_proj, out_proj, heads }
+    }
+
     /// `out_proj(attention(x)) + residual`.
     ///
     /// Shapes: `[batch, tokens, width]` to the same.
@@ -43,6 +48,52 @@ impl MultiHeadAttention {
     pub fn attend(&self, queries: &Tensor, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
         let attended = self.attended(queries, x, mask);
         self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
+    }
+
+    /// Keys and values of x `[batch, tokens, in]`.
+    pub fn keys_values(&self, x: &Tensor) -> KeyValues {
+        KeyValues { keys: self.k_proj.forward(x), values: self.v_proj.forward(x) }
+    }
+
+    /// `out_proj(attention) + residual` of the next tokens of sequences whose keys and values were kept, which get those
+    /// of the new tokens.
+    ///
+    /// Shapes: x and result `[batch, new tokens, width]`.
+    pub fn forward_cached(&self, x: &Tensor, cache: &mut Option<KeyValues>, residual: &Tensor) -> Tensor {
+        let new = self.keys_values(x);
+        let all = cache.take().map_or_else(|| new.clone(), |before| before.followed_by(&new));
+        let y = self.attend_to(x, &all, AttentionMask::CAUSAL, Some(residual));
+        *cache = Some(all);
+        y
+    }
+
+    /// `out_proj(attention) + residual` to given keys and values.
+    ///
+    /// Shapes: queries, residual and result `[rows, queries, width]`. Where there are several rows for each sequence of
+    /// keys and values, they stand together, and the mask is not causal.
+    ///
+    /// # Panics
+    /// If the number of rows is no multiple of the number of sequences.
+    pub fn attend_to(
+        &self,
+        queries: &Tensor,
+        seen: &KeyValues,
+        mask: AttentionMask,
+        residual: Option<&Tensor>,
+    ) -> Tensor {
+        let [rows, tokens, _] = queries.dims();
+        let sequences = seen.batch();
+        assert!(
+            rows == sequences || (!mask.causal && rows.is_multiple_of(sequences.max(1))),
+            "{rows} rows of queries to {sequences} sequences"
+        );
+        let q = self.q_proj.forward(queries);
+        let [.., width] = q.dims::<3>();
+        let q = q.reshape(&[sequences, rows * tokens / sequences.max(1), width]);
+        let attended =
+            ops::attention(&q, &seen.keys, &seen.values, self.heads, mask, self.q_proj.precision());
+        let attended = attended.reshape(&[rows, tokens, width]);
+        self.out_proj.forward_fused(&attended, Activation::Identity, residual)
     }
 
     /// What the heads see, side by side.

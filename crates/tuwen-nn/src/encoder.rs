@@ -24,7 +24,8 @@ pub struct SequenceMask {
 }
 
 impl SequenceMask {
-    fn of_layer(&self) -> AttentionMask<'_> {
+    /// As the operation takes it.
+    pub fn of_layer(&self) -> AttentionMask<'_> {
         AttentionMask { causal: self.causal, keys: self.keys.as_deref() }
     }
 }

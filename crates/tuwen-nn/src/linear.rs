@@ -31,6 +31,12 @@ impl Linear {
         Self { weight: scope.weight("weight", &[out, 3, side, side], weight), bias: None, lora: None }
     }
 
+    /// As [`Linear::conv_patch`] with a bias `[out]`, which begins at zero.
+    pub fn conv_patch_with_bias(side: usize, out: usize, weight: Init, scope: &Scope) -> Self {
+        let bias = scope.param("bias", &[out], Init::ZEROS);
+        Self { bias: Some(bias), ..Self::conv_patch(side, out, weight, scope) }
+    }
+
     /// Shapes: `[..., in]` to `[..., out]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.forward_fused(x, Activation::Identity, None)
@@ -82,6 +88,11 @@ impl Embedding {
     /// A table `[rows, width]` under the name `weight`.
     pub fn new(rows: usize, width: usize, init: Init, scope: &Scope) -> Self {
         Self { weight: scope.param("weight", &[rows, width], init) }
+    }
+
+    /// As [`Embedding::new`] for a table that states are also multiplied with, to predict ids.
+    pub fn tied(rows: usize, width: usize, init: Init, scope: &Scope) -> Self {
+        Self { weight: scope.weight("weight", &[rows, width], init) }
     }
 
     /// Rows for ids: `[ids]` to `[ids, width]`.

@@ -2,7 +2,7 @@
 
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
-use crate::{Init, LayerNorm, Linear, MultiHeadAttention, Scope};
+use crate::{Init, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
 
 /// Sizes of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +37,7 @@ pub struct EncoderLayer {
     layer_norm1: LayerNorm,
     self_attn: MultiHeadAttention,
     layer_norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    hidden_act: Activation,
+    mlp: Mlp,
 }
 
 impl EncoderLayer {
@@ -60,10 +58,12 @@ impl EncoderLayer {
                 &attention,
             ),
             layer_norm1: norm("layer_norm1"),
-            fc1: linear("fc1", hidden_size, intermediate_size, init.fc1),
-            fc2: linear("fc2", intermediate_size, hidden_size, init.fc2),
+            mlp: Mlp::new(
+                linear("fc1", hidden_size, intermediate_size, init.fc1),
+                linear("fc2", intermediate_size, hidden_size, init.fc2),
+                config.hidden_act,
+            ),
             layer_norm2: norm("layer_norm2"),
-            hidden_act: config.hidden_act,
         }
     }
 
@@ -88,13 +88,7 @@ impl EncoderLayer {
 
     /// `mlp(norm(x)) + x`.
     fn mlp_of_normed(&self, x: &Tensor) -> Tensor {
-        let normed = self.layer_norm2.forward(x);
-        if let (Some(fc1), Some(fc2)) = (self.fc1.plain(), self.fc2.plain()) {
-            let [fc1, fc2] = [&fc1, &fc2].map(|(weight, bias)| ops::Layer { weight, bias: bias.as_ref() });
-            return ops::mlp(&normed, fc1, self.hidden_act, fc2, Some(x));
-        }
-        let inner = self.fc1.forward_fused(&normed, self.hidden_act, None);
-        self.fc2.forward_fused(&inner, Activation::Identity, Some(x))
+        self.mlp.forward(&self.layer_norm2.forward(x), x)
     }
 }
 

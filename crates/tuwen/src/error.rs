@@ -48,6 +48,14 @@ pub enum Error {
         /// The first names in it.
         names: String,
     },
+    /// Weights that are no BLIP's and no ALBEF's.
+    #[error("{}: these are no weights of a BLIP or ALBEF model (tensors are called {names})", path.display())]
+    NotGrounded {
+        /// The weight file.
+        path: PathBuf,
+        /// The first names in it.
+        names: String,
+    },
     /// The configuration is missing where the weights do not tell it.
     #[error("{}: no configuration (looked for {looked_for})", directory.display())]
     NoConfig {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_kernels::Precision;
+use tuwen_models::VitConfig;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig};
 use tuwen_nn::{LoadReport, Scope};
@@ -168,6 +169,11 @@ fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error
 }
 
 fn not_clip(checkpoint: &Checkpoint) -> Error {
+    Error::NotClip { path: checkpoint.path().to_owned(), names: first_names(checkpoint) }
+}
+
+/// The first names in a checkpoint, and how many there are besides.
+pub(crate) fn first_names(checkpoint: &Checkpoint) -> String {
     /// Enough to recognise a model by.
     const SHOWN: usize = 3;
     let mut names = checkpoint.names();
@@ -178,22 +184,32 @@ fn not_clip(checkpoint: &Checkpoint) -> Error {
     if more > 0 {
         names += &format!(" and {more} more");
     }
-    Error::NotClip { path: checkpoint.path().to_owned(), names }
+    names
 }
 
 /// Whether a network of this configuration can be made for another image size.
 fn check_size(config: &ClipConfig, size: usize) -> Result<(), Error> {
+    match &config.vision {
+        VisionConfig::Vit(vit) => check_vit_size(vit, size),
+        VisionConfig::ResNet(_) => {
+            let reason = "the attention pool of a ResNet has one size only".to_owned();
+            Err(Error::Resize { size, reason })
+        }
+    }
+}
+
+/// Whether a vision transformer can be made for another image size.
+pub(crate) fn check_vit_size(vit: &VitConfig, size: usize) -> Result<(), Error> {
     /// A grid of positions beyond this would only exhaust the memory.
     const LARGEST: usize = 4096;
     let fault = |reason: String| Err(Error::Resize { size, reason });
-    match &config.vision {
-        VisionConfig::ResNet(_) => fault("the attention pool of a ResNet has one size only".to_owned()),
-        VisionConfig::Vit(_) if size > LARGEST => fault(format!("at most {LARGEST}")),
-        VisionConfig::Vit(vit) if size < vit.patch_size || !size.is_multiple_of(vit.patch_size) => {
-            fault(format!("expected a multiple of the patch size {}", vit.patch_size))
-        }
-        VisionConfig::Vit(_) => Ok(()),
+    if size > LARGEST {
+        return fault(format!("at most {LARGEST}"));
     }
+    if size < vit.patch_size || !size.is_multiple_of(vit.patch_size) {
+        return fault(format!("expected a multiple of the patch size {}", vit.patch_size));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Tokenizers: text to token ids and back.
 
+mod bert;
+mod cleaning;
 mod clip;
 mod ftfy;
 mod load;
@@ -12,6 +14,8 @@ mod vocabulary;
 
 use std::path::PathBuf;
 
+pub use bert::{BertFlavour, BertTokenizer, DECODER_START, ENCODER_START, Padding};
+pub use cleaning::Cleaning;
 pub use clip::{ClipTokenizer, Flavour};
 
 /// What to do with a text that has more tokens than the context holds.
@@ -67,6 +71,9 @@ pub enum TokenizerError {
     /// None of the files that describe a CLIP tokenizer is there.
     #[error("no tokenizer.json, vocab.json with merges.txt, or bpe_simple_vocab_16e6.txt(.gz) in {}", .0.display())]
     NotFound(PathBuf),
+    /// Neither of the files that describe a BERT tokenizer is there.
+    #[error("no vocab.txt or tokenizer.json in {}", .0.display())]
+    NoVocabulary(PathBuf),
     /// Vocabulary and merges do not make a byte-pair tokenizer.
     #[error("{0}")]
     Vocabulary(#[from] VocabularyError),

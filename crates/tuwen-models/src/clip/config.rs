@@ -13,6 +13,7 @@ mod open_clip;
 mod state_dict;
 
 pub use difference::Difference;
+pub(crate) use hugging_face::activation;
 
 /// A model of two towers.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +106,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn unsupported(field: &str, got: impl ToString, expected: &str) -> Self {
+    pub(crate) fn unsupported(field: &str, got: impl ToString, expected: &str) -> Self {
         Self::Unsupported { field: field.to_owned(), got: got.to_string(), expected: expected.to_owned() }
     }
 }
@@ -119,7 +120,7 @@ pub const SIGLIP_LOGIT_SCALE_INIT: f32 = std::f32::consts::LN_10;
 /// SigLIP's initial bias, under which almost all pairs are taken for negatives, as they are.
 pub const SIGLIP_LOGIT_BIAS_INIT: f32 = -10.0;
 
-fn activation_name(activation: Activation) -> &'static str {
+pub(crate) fn activation_name(activation: Activation) -> &'static str {
     match activation {
         Activation::QuickGelu => "quick_gelu",
         Activation::Gelu => "gelu",

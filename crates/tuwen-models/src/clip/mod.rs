@@ -16,7 +16,9 @@ mod what_if;
 pub use config::{ClipConfig, TextConfig, TextPooling, VisionConfig};
 pub use features::ImageFeatures;
 pub use processor::ClipImageProcessor;
-pub use text::{TextTransformer, TokenIds};
+pub use text::TextTransformer;
+
+pub use crate::TokenIds;
 
 use tuwen_nn::{Init, Linear, LoadReport, Parameters, Pass, Scope, Temperature};
 use tuwen_tensor::{Param, Tensor, ops};

@@ -21,6 +21,8 @@ const NAME: &str = "vision_model.embeddings.position_embedding.weight";
 /// A checkpoint whose positions are interpolated to another grid as they are read.
 pub struct ResizedPositions<S> {
     source: S,
+    /// The tensor of positions: `[rows, width]` or `[1, rows, width]`.
+    name: &'static str,
     grid: usize,
     interpolation: Interpolation,
 }
@@ -39,7 +41,12 @@ impl<S: TensorSource> ResizedPositions<S> {
                 resnet.grid()
             }
         };
-        Self { source, grid, interpolation }
+        Self::of(source, NAME, grid, interpolation)
+    }
+
+    /// Resizes the positions of this name, `[rows, width]` or `[1, rows, width]`, to a grid of this side.
+    pub fn of(source: S, name: &'static str, grid: usize, interpolation: Interpolation) -> Self {
+        Self { source, name, grid, interpolation }
     }
 }
 
@@ -50,8 +57,8 @@ impl<S: TensorSource> TensorSource for ResizedPositions<S> {
 
     fn info(&self, name: &str) -> Option<TensorInfo> {
         let mut info = self.source.info(name)?;
-        if name == NAME
-            && let Some(rows) = info.shape.first_mut()
+        if name == self.name
+            && let [rows, _] | [1, rows, _] = info.shape.as_mut_slice()
         {
             *rows = self.grid * self.grid + 1;
         }
@@ -60,16 +67,19 @@ impl<S: TensorSource> TensorSource for ResizedPositions<S> {
 
     fn read(&self, name: &str) -> Result<RawTensor<'_>, CheckpointError> {
         let tensor = self.source.read(name)?;
-        let &[rows, width] = tensor.shape.as_slice() else { return Ok(tensor) };
+        let (&[rows, width] | &[1, rows, width]) = tensor.shape.as_slice() else { return Ok(tensor) };
         let from = rows.saturating_sub(1).isqrt();
-        if name != NAME || from == self.grid || from * from + 1 != rows {
+        if name != self.name || from == self.grid || from * from + 1 != rows {
             return Ok(tensor);
         }
         let values = tensor.to_f32();
         let (class, grid) = values.split_at(width);
         let mut resized = class.to_vec();
         resized.extend(resize_grid(grid, width, from, self.grid, self.interpolation));
-        Ok(RawTensor::from_f32(&[self.grid * self.grid + 1, width], &resized))
+        let mut shape = tensor.shape.clone();
+        let axis = shape.len() - 2;
+        shape[axis] = self.grid * self.grid + 1;
+        Ok(RawTensor::from_f32(&shape, &resized))
     }
 
     fn check(&self, name: &str) -> Result<(), CheckpointError> {

@@ -81,55 +81,9 @@ impl ClipImageProcessor {
     /// Where a value has the wrong type, makes no sense, contradicts another, or asks for what is not supported; and
     /// for processors of other models.
     pub fn from_hf_json(text: &str) -> Result<Self, ProcessorError> {
-        let config: HfConfig = serde_json::from_str(text)?;
-        for (field, class) in [
-            ("image_processor_type", &config.image_processor_type),
-            ("feature_extractor_type", &config.feature_extractor_type),
-        ] {
-            if let Some(class) = class
-                && !class.starts_with("CLIP")
-            {
-                return wrong(field, "a processor of CLIP", class);
-            }
-        }
-        let default = Transform::hugging_face(224);
-        let resize = match &config.size {
-            None | Some(Value::Null) => default.resize,
-            Some(size) => Some(hf_resize(size)?),
-        };
-        let center_crop = match &config.crop_size {
-            None | Some(Value::Null) => default.center_crop,
-            Some(size) => Some(hf_crop(size)?),
-        };
-        let rescale_factor = config.rescale_factor.unwrap_or(default.rescale_factor);
-        if !rescale_factor.is_finite() || rescale_factor <= 0.0 {
-            return wrong("rescale_factor", "a number above 0", rescale_factor);
-        }
-        Ok(Self {
-            transform: Transform {
-                to_rgb: if config.do_convert_rgb.unwrap_or(true) {
-                    ToRgb::FirstOnWhite
-                } else {
-                    ToRgb::First
-                },
-                resize: resize.filter(|_| config.do_resize.unwrap_or(true)),
-                interpolation: match config.resample {
-                    Some(0) => Interpolation::Nearest,
-                    Some(2) => Interpolation::Bilinear,
-                    None | Some(3) => Interpolation::Bicubic,
-                    Some(number) => {
-                        return wrong("resample", "0 (nearest), 2 (bilinear) or 3 (bicubic)", number);
-                    }
-                },
-                center_crop: center_crop.filter(|_| config.do_center_crop.unwrap_or(true)),
-                do_rescale: config.do_rescale.unwrap_or(true),
-                rescale_factor,
-                do_normalize: config.do_normalize.unwrap_or(true),
-                mean: mean("image_mean", config.image_mean, default.mean)?,
-                std: std("image_std", config.image_std, default.std)?,
-                ..default
-            },
-        })
+        let transform =
+            transform_of_hf_json(serde_json::from_str(text)?, "CLIP", Transform::hugging_face(224))?;
+        Ok(Self { transform })
     }
 
     /// From the `preprocess_cfg` of an open_clip configuration, for a network that takes images of `image_size` by
@@ -199,39 +153,97 @@ impl ClipImageProcessor {
     /// # Errors
     /// Where the transform fits the longer side into the image: the processor of transformers cannot do that.
     pub fn to_hf_json(&self) -> Result<String, ProcessorError> {
-        let transform = &self.transform;
-        let mut config = Map::new();
-        let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
-        set("image_processor_type", json!("CLIPImageProcessor"));
-        set("do_convert_rgb", json!(true));
-        set("do_resize", json!(transform.resize.is_some()));
-        match transform.resize {
-            None => None,
-            Some(Resize::ShortestEdge(side)) => set("size", json!({ "shortest_edge": side })),
-            Some(Resize::Squash(size)) => set("size", json!({ "height": size.height, "width": size.width })),
-            Some(Resize::LongestEdge(_)) => {
-                return wrong("size", "the shorter side or both sides", "the longer side and padding");
-            }
-        };
-        set(
-            "resample",
-            json!(match transform.interpolation {
-                Interpolation::Nearest => 0,
-                Interpolation::Bilinear => 2,
-                Interpolation::Bicubic => 3,
-            }),
-        );
-        set("do_center_crop", json!(transform.center_crop.is_some()));
-        if let Some(size) = transform.center_crop {
-            set("crop_size", json!({ "height": size.height, "width": size.width }));
-        }
-        set("do_rescale", json!(transform.do_rescale));
-        set("rescale_factor", json!(transform.rescale_factor));
-        set("do_normalize", json!(transform.do_normalize));
-        set("image_mean", decimals(transform.mean));
-        set("image_std", decimals(transform.std));
-        Ok(serde_json::to_string_pretty(&config)?)
+        transform_to_hf_json(&self.transform, "CLIPImageProcessor")
     }
+}
+
+/// A `preprocessor_config.json` of a class.
+///
+/// # Errors
+/// Where the transform fits the longer side into the image.
+pub(crate) fn transform_to_hf_json(transform: &Transform, class: &str) -> Result<String, ProcessorError> {
+    let mut config = Map::new();
+    let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
+    set("image_processor_type", json!(class));
+    set("do_convert_rgb", json!(true));
+    set("do_resize", json!(transform.resize.is_some()));
+    match transform.resize {
+        None => None,
+        Some(Resize::ShortestEdge(side)) => set("size", json!({ "shortest_edge": side })),
+        Some(Resize::Squash(size)) => set("size", json!({ "height": size.height, "width": size.width })),
+        Some(Resize::LongestEdge(_)) => {
+            return wrong("size", "the shorter side or both sides", "the longer side and padding");
+        }
+    };
+    set(
+        "resample",
+        json!(match transform.interpolation {
+            Interpolation::Nearest => 0,
+            Interpolation::Bilinear => 2,
+            Interpolation::Bicubic => 3,
+        }),
+    );
+    set("do_center_crop", json!(transform.center_crop.is_some()));
+    if let Some(size) = transform.center_crop {
+        set("crop_size", json!({ "height": size.height, "width": size.width }));
+    }
+    set("do_rescale", json!(transform.do_rescale));
+    set("rescale_factor", json!(transform.rescale_factor));
+    set("do_normalize", json!(transform.do_normalize));
+    set("image_mean", decimals(transform.mean));
+    set("image_std", decimals(transform.std));
+    Ok(serde_json::to_string_pretty(&config)?)
+}
+
+/// What the `preprocessor_config.json` of a class whose name begins with `class` wants; what it leaves out is as in `default`.
+pub(crate) fn transform_of_hf_json(
+    config: Value,
+    class: &'static str,
+    default: Transform,
+) -> Result<Transform, ProcessorError> {
+    let config: HfConfig = serde_json::from_value(config)?;
+    for (field, name) in [
+        ("image_processor_type", &config.image_processor_type),
+        ("feature_extractor_type", &config.feature_extractor_type),
+    ] {
+        if let Some(name) = name
+            && !name.starts_with(class)
+        {
+            let expected = if class == "CLIP" { "a processor of CLIP" } else { "a processor of BLIP" };
+            return wrong(field, expected, name);
+        }
+    }
+    let resize = match &config.size {
+        None | Some(Value::Null) => default.resize,
+        Some(size) => Some(hf_resize(size)?),
+    };
+    let center_crop = match &config.crop_size {
+        None | Some(Value::Null) => default.center_crop,
+        Some(size) => Some(hf_crop(size)?),
+    };
+    let rescale_factor = config.rescale_factor.unwrap_or(default.rescale_factor);
+    if !rescale_factor.is_finite() || rescale_factor <= 0.0 {
+        return wrong("rescale_factor", "a number above 0", rescale_factor);
+    }
+    Ok(Transform {
+        to_rgb: if config.do_convert_rgb.unwrap_or(true) { ToRgb::FirstOnWhite } else { ToRgb::First },
+        resize: resize.filter(|_| config.do_resize.unwrap_or(true)),
+        interpolation: match config.resample {
+            Some(0) => Interpolation::Nearest,
+            Some(2) => Interpolation::Bilinear,
+            None | Some(3) => Interpolation::Bicubic,
+            Some(number) => {
+                return wrong("resample", "0 (nearest), 2 (bilinear) or 3 (bicubic)", number);
+            }
+        },
+        center_crop: center_crop.filter(|_| config.do_center_crop.unwrap_or(true)),
+        do_rescale: config.do_rescale.unwrap_or(true),
+        rescale_factor,
+        do_normalize: config.do_normalize.unwrap_or(true),
+        mean: mean("image_mean", config.image_mean, default.mean)?,
+        std: std("image_std", config.image_std, default.std)?,
+        ..default
+    })
 }
 
 /// Numbers with the digits that make out an `f32`, not those of its value as an `f64`.

@@ -5,30 +5,9 @@ use tuwen_nn::{Init, LayerNorm, Pass, Scope, SequenceMask};
 use tuwen_tensor::{Tensor, ops};
 
 use super::config::{TextConfig, TextPooling};
-use crate::buckets;
-
-/// Token ids of a batch of texts, padded to one length.
-#[derive(Clone, Debug)]
-pub struct TokenIds {
-    /// `[batch, length]`, row-major.
-    pub ids: Vec<u32>,
-    /// Tokens in each row.
-    pub length: usize,
-    /// `[batch, length]`, true for real tokens. Without it padding is hidden by the causal mask alone, which gives
-    /// the same features: nothing after the end of a text can reach it.
-    pub attention_mask: Option<Vec<bool>>,
-}
+use crate::{TokenIds, buckets};
 
 impl TokenIds {
-    /// Number of texts.
-    pub fn batch(&self) -> usize {
-        self.ids.len() / self.length.max(1)
-    }
-
-    fn row(&self, row: usize) -> &[u32] {
-        &self.ids[row * self.length..][..self.length]
-    }
-
     /// Some of the texts, cut where the longest of them ends.
     fn shortened(&self, rows: &[usize], lengths: &[usize]) -> Self {
         debug_assert!(self.attention_mask.is_none(), "masked texts run as they are");

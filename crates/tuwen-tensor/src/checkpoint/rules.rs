@@ -22,6 +22,8 @@ enum Transform {
     Split,
     /// Not a weight: left out.
     Ignore,
+    /// The foreign tensor is ours once more: left out, and written beside it.
+    Alias,
 }
 
 impl Rule {
@@ -40,6 +42,11 @@ impl Rule {
         Self { foreign, ours, transform: Transform::Split }
     }
 
+    /// A second name there for a tensor that is there under another name too (tied weights).
+    pub const fn alias(foreign: &'static str, ours: &'static [&'static str; 1]) -> Self {
+        Self { foreign, ours, transform: Transform::Alias }
+    }
+
     /// Something that is no weight.
     pub const fn ignore(foreign: &'static str) -> Self {
         Self { foreign, ours: &[], transform: Transform::Ignore }
@@ -51,6 +58,8 @@ impl Rule {
 pub struct Mapped<S> {
     source: S,
     views: BTreeMap<String, View>,
+    /// Left out on import, each with our name of the tensor that it ought to equal.
+    aliases: Vec<(String, String)>,
 }
 
 /// How a tensor is made of those of the source.
@@ -69,7 +78,7 @@ enum View {
 impl<S: TensorSource> Mapped<S> {
     /// Foreign tensors under our names; the first rule that fits a name decides.
     pub fn import(source: S, tables: &[&[Rule]]) -> Self {
-        let mut views = BTreeMap::new();
+        let (mut views, mut aliases) = (BTreeMap::new(), Vec::new());
         for name in source.names() {
             let found = rules(tables).find_map(|rule| Some((rule, captures(rule.foreign, &name)?)));
             let Some((rule, stars)) = found else {
@@ -84,31 +93,66 @@ impl<S: TensorSource> Mapped<S> {
                     Transform::Transpose => View::Transposed(name),
                     Transform::Split => View::Part { name, index, count },
                     Transform::Ignore => continue,
+                    Transform::Alias => {
+                        aliases.push((name, fill(ours, &stars)));
+                        continue;
+                    }
                 };
                 views.insert(fill(ours, &stars), view);
             }
         }
-        Self { source, views }
+        Self { source, views, aliases }
+    }
+
+    /// Checks that tensors which were left out as aliases equal those that they stand for, where both are there.
+    ///
+    /// # Errors
+    /// The first that differs, or that cannot be read.
+    pub fn check_aliases(&self) -> Result<(), CheckpointError> {
+        for (alias, ours) in &self.aliases {
+            if !self.views.contains_key(ours) {
+                continue;
+            }
+            let (second, first) = (self.source.read(alias)?, self.read(ours)?);
+            // Tied tensors of one archive are often the same bytes of the file.
+            let same =
+                std::ptr::eq(second.data.as_ptr(), first.data.as_ptr()) && second.info() == first.info();
+            if !same && second != first {
+                let reason = format!("it differs from {ours}, to which it is tied");
+                return Err(CheckpointError::Rule { name: alias.clone(), reason });
+            }
+        }
+        Ok(())
     }
 
     /// Our tensors under foreign names.
     pub fn export(source: S, tables: &[&[Rule]]) -> Self {
         let mut views = BTreeMap::new();
         for name in source.names() {
-            let fits = |rule: &Rule| rule.ours.iter().find_map(|ours| captures(ours, &name));
+            let fits = |rule: &Rule| {
+                let renames = rule.transform != Transform::Alias;
+                rule.ours.iter().filter(|_| renames).find_map(|ours| captures(ours, &name))
+            };
             let found = rules(tables).find_map(|rule| Some((rule, fits(rule)?)));
             let Some((rule, stars)) = found else {
                 views.insert(name.clone(), View::Same(name));
                 continue;
             };
             let view = match rule.transform {
-                Transform::Keep | Transform::Ignore => View::Same(name.clone()),
+                Transform::Keep | Transform::Ignore | Transform::Alias => View::Same(name.clone()),
                 Transform::Transpose => View::Transposed(name.clone()),
                 Transform::Split => View::Joined(rule.ours.iter().map(|ours| fill(ours, &stars)).collect()),
             };
             views.insert(fill(rule.foreign, &stars), view);
         }
-        Self { source, views }
+        for rule in rules(tables).filter(|rule| rule.transform == Transform::Alias) {
+            for name in source.names() {
+                let stars = rule.ours.iter().find_map(|ours| captures(ours, &name));
+                let Some(stars) = stars else { continue };
+                views.entry(fill(rule.foreign, &stars)).or_insert_with(|| View::Same(name.clone()));
+            }
+        }
+        Self { source, views, aliases: Vec::new() }
     }
 }
 
@@ -320,6 +364,23 @@ mod tests {
             let message = ours.read(name).expect_err("does not fit").to_string();
             assert!(message.contains(name), "{message}");
         }
+    }
+
+    #[test]
+    fn tied_tensors_are_read_once_written_twice_and_have_to_be_equal() {
+        const TIED: &[Rule] = &[Rule::alias("head.*", &["table.*"]), Rule::rename("words.*", &["table.*"])];
+        let tensors = |second: f32| -> Table {
+            let tensor = |value| RawTensor::from_f32(&[2], &[1.0, value]);
+            BTreeMap::from([("head.weight".into(), tensor(second)), ("words.weight".into(), tensor(2.0))])
+        };
+        let ours = Mapped::import(tensors(2.0), &[TIED]);
+        assert_eq!(ours.names(), ["table.weight"]);
+        ours.check_aliases().expect("equal");
+        let back = Mapped::export(ours, &[TIED]);
+        assert_eq!(back.names(), ["head.weight", "words.weight"]);
+        assert_eq!(back.read("head.weight").expect("read").to_f32(), [1.0, 2.0]);
+        let message = Mapped::import(tensors(3.0), &[TIED]).check_aliases().expect_err("differ").to_string();
+        assert!(message.contains("head.weight") && message.contains("table.weight"), "{message}");
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn part<T: for<'de> Deserialize<'de>>(config: &Value, name: &str) -> Result<T, C
     Ok(serde_json::from_value(Value::Object(fields))?)
 }
 
-fn activation(field: &str, name: &str) -> Result<Activation, ConfigError> {
+pub(crate) fn activation(field: &str, name: &str) -> Result<Activation, ConfigError> {
     match name {
         "quick_gelu" => Ok(Activation::QuickGelu),
         "gelu" => Ok(Activation::Gelu),

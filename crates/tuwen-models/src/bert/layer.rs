@@ -1,0 +1,210 @@
+//! A post-norm layer: self-attention, perhaps attention to other states, an MLP.
+
+use std::sync::Arc;
+
+use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
+use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
+
+use super::config::{BertConfig, CrossImages};
+use super::states::EncoderStates;
+
+/// Standard deviation from which every matrix is drawn; biases begin at zero.
+pub(super) const INIT: Init = Init::Normal(0.02);
+
+/// What a layer consists of. Parts that another BERT shares are the same tensors.
+pub(super) struct BertLayer {
+    attention: NormedAttention,
+    cross: Option<Arc<CrossAttention>>,
+    feed_forward: Arc<FeedForward>,
+}
+
+impl BertLayer {
+    pub(super) fn new(config: &BertConfig, layer: usize, scope: &Scope) -> Self {
+        let cross = config.cross_attention.filter(|cross| cross.is_in(layer)).map(|cross| {
+            let scope = scope.enter("crossattention");
+            Arc::new(match cross.images {
+                CrossImages::One => {
+                    CrossAttention::One(NormedAttention::new(config, cross.encoder_width, &scope))
+                }
+                CrossImages::Two { merge_from } => {
+                    let merges = layer >= merge_from;
+                    CrossAttention::Two(Box::new(TwoAttentions::new(
+                        config,
+                        cross.encoder_width,
+                        merges,
+                        &scope,
+                    )))
+                }
+            })
+        });
+        Self {
+            attention: NormedAttention::new(config, config.hidden_size, &scope.enter("attention")),
+            cross,
+            feed_forward: Arc::new(FeedForward::new(config, scope)),
+        }
+    }
+
+    /// A layer with a self-attention of its own and everything else of another.
+    pub(super) fn sharing(config: &BertConfig, other: &Self, scope: &Scope) -> Self {
+        Self {
+            attention: NormedAttention::new(config, config.hidden_size, &scope.enter("attention")),
+            cross: other.cross.clone(),
+            feed_forward: other.feed_forward.clone(),
+        }
+    }
+
+    /// Shapes: `[batch, tokens, hidden_size]` to the same. Without states to look at the layer does not look.
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        mask: AttentionMask,
+        states: &[EncoderStates],
+        at: usize,
+    ) -> Tensor {
+        self.after_attention(&self.attention.forward(x, mask), states, at)
+    }
+
+    /// The same for the next tokens of sequences whose keys and values were kept.
+    pub(super) fn forward_cached(
+        &self,
+        x: &Tensor,
+        cache: &mut Option<KeyValues>,
+        states: &[EncoderStates],
+        at: usize,
+    ) -> Tensor {
+        self.after_attention(&self.attention.forward_cached(x, cache), states, at)
+    }
+
+    fn after_attention(&self, x: &Tensor, states: &[EncoderStates], at: usize) -> Tensor {
+        match &self.cross {
+            Some(cross) if !states.is_empty() => self.feed_forward.forward(&cross.forward(x, states, at)),
+            _ => self.feed_forward.forward(x),
+        }
+    }
+
+    /// Keys and values of states for this layer's attention to image `image`, if it looks at one.
+    pub(super) fn keys_values(&self, image: usize, states: &Tensor) -> Option<KeyValues> {
+        Some(self.cross.as_ref()?.attention(image).keys_values(states))
+    }
+}
+
+/// `norm(attention(x) + x)`.
+struct NormedAttention {
+    attention: MultiHeadAttention,
+    norm: LayerNorm,
+}
+
+impl NormedAttention {
+    fn new(config: &BertConfig, seen_width: usize, scope: &Scope) -> Self {
+        let output = scope.enter("output");
+        let projections = (scope.enter("self"), output.enter("dense"));
+        Self { attention: attention(config, seen_width, projections), norm: norm(config, &output) }
+    }
+
+    fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
+        self.norm.forward(&self.attention.forward(x, mask, x))
+    }
+
+    fn forward_cached(&self, x: &Tensor, cache: &mut Option<KeyValues>) -> Tensor {
+        self.norm.forward(&self.attention.forward_cached(x, cache, x))
+    }
+}
+
+/// Projections to queries, keys and values in one scope, the output projection in another.
+fn attention(config: &BertConfig, seen_width: usize, (heads, output): (Scope, Scope)) -> MultiHeadAttention {
+    let width = config.hidden_size;
+    let linear = |inner, scope: &Scope| Linear::new(inner, width, INIT, Init::ZEROS, scope);
+    let projections = [
+        linear(width, &heads.enter("query")),
+        linear(seen_width, &heads.enter("key")),
+        linear(seen_width, &heads.enter("value")),
+        linear(width, &output),
+    ];
+    MultiHeadAttention::of(projections, config.num_attention_heads)
+}
+
+fn norm(config: &BertConfig, scope: &Scope) -> LayerNorm {
+    LayerNorm::new(config.hidden_size, config.layer_norm_eps, &scope.enter("LayerNorm"))
+}
+
+/// Attention to other states.
+enum CrossAttention {
+    One(NormedAttention),
+    /// Boxed: twice as large.
+    Two(Box<TwoAttentions>),
+}
+
+impl CrossAttention {
+    fn attention(&self, image: usize) -> &MultiHeadAttention {
+        match self {
+            Self::One(one) => &one.attention,
+            Self::Two(two) => &two.attentions[image],
+        }
+    }
+
+    fn forward(&self, x: &Tensor, states: &[EncoderStates], at: usize) -> Tensor {
+        let see = |image: usize, residual: Option<&Tensor>| {
+            let (attention, states) = (self.attention(image), &states[image]);
+            let seen = states.keys_values(at, |states| attention.keys_values(states));
+            attention.attend_to(x, &seen, states.mask(), residual)
+        };
+        match self {
+            Self::One(one) => one.norm.forward(&see(0, Some(x))),
+            Self::Two(two) => two.join(&see(0, None), &see(1, None), x),
+        }
+    }
+}
+
+/// Attention to two images (salesforce/BLIP `models/nlvr_encoder.py`).
+struct TwoAttentions {
+    attentions: [MultiHeadAttention; 2],
+    merge: Option<Linear>,
+    norm: LayerNorm,
+}
+
+impl TwoAttentions {
+    fn new(config: &BertConfig, seen_width: usize, merges: bool, scope: &Scope) -> Self {
+        let (width, output) = (config.hidden_size, scope.enter("output"));
+        let one = |image: usize| {
+            let projections =
+                (scope.enter(format_args!("self{image}")), output.enter(format_args!("dense{image}")));
+            attention(config, seen_width, projections)
+        };
+        let merge = || Linear::new(2 * width, width, INIT, Init::ZEROS, &output.enter("merge_layer"));
+        Self { attentions: [one(0), one(1)], merge: merges.then(merge), norm: norm(config, &output) }
+    }
+
+    /// What was seen of both, joined.
+    fn join(&self, first: &Tensor, second: &Tensor, x: &Tensor) -> Tensor {
+        let joined = match &self.merge {
+            Some(merge) => {
+                merge.forward_fused(&ops::concat(&[first, second], 2), Activation::Identity, Some(x))
+            }
+            None => ops::add(&ops::scale(&ops::add(first, second), 0.5), x),
+        };
+        self.norm.forward(&joined)
+    }
+}
+
+/// `norm(mlp(x) + x)`.
+struct FeedForward {
+    mlp: Mlp,
+    norm: LayerNorm,
+}
+
+impl FeedForward {
+    fn new(config: &BertConfig, scope: &Scope) -> Self {
+        let (width, inner, output) = (config.hidden_size, config.intermediate_size, scope.enter("output"));
+        let intermediate = scope.enter("intermediate").enter("dense");
+        let mlp = Mlp::new(
+            Linear::new(width, inner, INIT, Init::ZEROS, &intermediate),
+            Linear::new(inner, width, INIT, Init::ZEROS, &output.enter("dense")),
+            config.hidden_act,
+        );
+        Self { mlp, norm: norm(config, &output) }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.norm.forward(&self.mlp.forward(x, x))
+    }
+}
