@@ -23,18 +23,30 @@ pub(crate) fn halves_mut(memory: &mut [f32]) -> &mut [u16] {
     unsafe { from_raw_parts_mut(memory.as_mut_ptr().cast(), 2 * memory.len()) }
 }
 
+/// Rounds numbers to bf16.
+#[inline(always)]
+pub(crate) fn round_each(x: &[f32], rounded: &mut [u16]) {
+    for (rounded, x) in rounded.iter_mut().zip(x) {
+        *rounded = nearest(*x) as u16;
+    }
+}
+
+/// The same numbers in f32.
+#[inline(always)]
+pub(crate) fn widen_each(x: &[u16], wide: &mut [f32]) {
+    for (wide, x) in wide.iter_mut().zip(x) {
+        *wide = f32::from_bits(u32::from(*x) << 16);
+    }
+}
+
 multiversion! {
-    /// Rounds numbers to bf16.
+    /// [`round_each`] with the instruction set in use.
     pub(crate) fn round(x: &[f32], rounded: &mut [u16]) {
-        for (rounded, x) in rounded.iter_mut().zip(x) {
-            *rounded = nearest(*x) as u16;
-        }
+        round_each(x, rounded);
     }
 
-    /// The same numbers in f32.
+    /// [`widen_each`] with the instruction set in use.
     pub(crate) fn widen(x: &[u16], wide: &mut [f32]) {
-        for (wide, x) in wide.iter_mut().zip(x) {
-            *wide = f32::from_bits(u32::from(*x) << 16);
-        }
+        widen_each(x, wide);
     }
 }

@@ -58,7 +58,8 @@ mod threads;
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
 pub use attention::{
-    AttentionShape, attention, attention_backward, attention_weights, self_attention, self_attention_backward,
+    AttentionShape, SelfAttentionInputs, attention, attention_backward, attention_weights, self_attention,
+    self_attention_backward, self_attention_kept_len,
 };
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};

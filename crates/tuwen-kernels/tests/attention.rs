@@ -4,8 +4,8 @@ mod common;
 
 use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    AttentionShape, Precision, attention, attention_backward, attention_weights, reference, self_attention,
-    self_attention_backward,
+    AttentionShape, Precision, SelfAttentionInputs, attention, attention_backward, attention_weights,
+    reference, self_attention, self_attention_backward, self_attention_kept_len,
 };
 
 /// Batch, heads, head dimension, queries, keys.
@@ -174,14 +174,24 @@ fn side_by_side_as_apart() {
                 attention(&q, &k, &v, mask, &shape, &mut out, Some(&mut lse));
                 let (mut out_beside, mut lse_beside) =
                     (vec![f32::NAN; len], vec![f32::NAN; rows * shape.heads]);
-                self_attention(&qkv, mask, &shape, &mut out_beside, Some(&mut lse_beside));
+                let mut kept = vec![f32::NAN; self_attention_kept_len(&shape)];
+                let lse_of_beside = Some(&mut lse_beside[..]);
+                self_attention(&qkv, mask, &shape, &mut out_beside, lse_of_beside, Some(&mut kept));
                 assert_eq!((&out, &lse), (&out_beside, &lse_beside), "{what}");
 
                 let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![f32::NAN; len]);
                 attention_backward(&q, &k, &v, &out, &lse, &dout, mask, &shape, &mut dq, &mut dk, &mut dv);
                 let mut dqkv = vec![f32::NAN; 3 * len];
-                self_attention_backward(&qkv, &out, &lse, &dout, mask, &shape, &mut dqkv);
-                assert_eq!(dqkv, beside([&dq, &dk, &dv], width), "{what}");
+                let mut backward = |inputs| {
+                    dqkv.fill(f32::NAN);
+                    self_attention_backward(inputs, &out, &lse, &dout, mask, &shape, &mut dqkv);
+                    dqkv.clone()
+                };
+                let whole = backward(SelfAttentionInputs::Whole(&qkv));
+                assert_eq!(whole, beside([&dq, &dk, &dv], width), "{what}");
+                let rounded: Vec<f32> = qkv.iter().map(|&x| reference::round_to_bf16(x) as f32).collect();
+                let of_rounded = backward(SelfAttentionInputs::Whole(&rounded));
+                assert_eq!(backward(SelfAttentionInputs::Kept(&kept)), of_rounded, "{what}, kept");
             }
         }
     });

@@ -1,10 +1,14 @@
 //! The CPU device: host memory from the pool, kernels of `tuwen-kernels`.
 
 use tuwen_kernels as kernels;
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision};
+use tuwen_kernels::{
+    Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision, SelfAttentionInputs,
+};
 
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
+use crate::device::{
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+};
 use crate::maps::Maps;
 use crate::pool::HostMemory;
 
@@ -47,6 +51,11 @@ fn kernel_epilogue<'a>(epilogue: &Epilogue<'a>) -> kernels::Epilogue<'a> {
         residual_first: epilogue.residual_first,
         accumulate: false,
     }
+}
+
+/// Whether queries, keys and values lose nothing that their products would see if they are kept in bf16.
+fn keeps_less(shape: &AttentionShape) -> bool {
+    shape.precision == Precision::Bf16
 }
 
 fn input_len(shape: &ConvShape) -> usize {
@@ -231,31 +240,32 @@ impl Device for Cpu {
         [dq, dk, dv]
     }
 
-    fn self_attention(
-        &self,
-        qkv: &Buffer,
-        key_mask: Option<&[bool]>,
-        shape: &AttentionShape,
-    ) -> (Buffer, Buffer) {
+    fn self_attention(&self, qkv: Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> SelfAttended {
         let mut lse = scratch(shape.batch * shape.heads * shape.query_len);
+        let mut kept = keeps_less(shape).then(|| scratch(kernels::self_attention_kept_len(shape)));
         let out = filled(qkv.len() / 3, |out| {
-            kernels::self_attention(host(qkv), key_mask, shape, out, Some(host_mut(&mut lse)));
+            let (lse, kept) = (Some(host_mut(&mut lse)), kept.as_mut().map(host_mut));
+            kernels::self_attention(host(&qkv), key_mask, shape, out, lse, kept);
         });
-        (out, lse)
+        SelfAttended { out, lse, kept: kept.unwrap_or(qkv) }
     }
 
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
+        kept: Buffer,
         out: &Buffer,
         lse: &Buffer,
         dout: &Buffer,
         key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> Buffer {
-        filled(qkv.len(), |dqkv| {
+        let inputs = match keeps_less(shape) {
+            true => SelfAttentionInputs::Kept(host(&kept)),
+            false => SelfAttentionInputs::Whole(host(&kept)),
+        };
+        filled(3 * out.len(), |dqkv| {
             let (out, lse, dout) = (host(out), host(lse), host(dout));
-            kernels::self_attention_backward(host(qkv), out, lse, dout, key_mask, shape, dqkv);
+            kernels::self_attention_backward(inputs, out, lse, dout, key_mask, shape, dqkv);
         })
     }
 

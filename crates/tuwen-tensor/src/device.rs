@@ -118,6 +118,16 @@ pub struct MlpGradients {
     pub dbias1: Buffer,
 }
 
+/// The result of a self-attention.
+pub struct SelfAttended {
+    /// The output.
+    pub out: Buffer,
+    /// The log-sum-exp of each row of scores.
+    pub lse: Buffer,
+    /// Queries, keys and values for the backward pass, in bf16 where that is what they are multiplied in.
+    pub kept: Buffer,
+}
+
 /// Where buffers live and operations run. Buffers are f32, row-major and contiguous; each operation writes into a
 /// fresh buffer. Nothing above this trait may assume that a buffer is host memory.
 ///
@@ -193,16 +203,11 @@ pub trait Device: Send + Sync + Debug {
         shape: &AttentionShape,
     ) -> [Buffer; 3];
     /// [`Device::attention`] of sequences to themselves: queries, keys and values stand side by side in `qkv`.
-    fn self_attention(
-        &self,
-        qkv: &Buffer,
-        key_mask: Option<&[bool]>,
-        shape: &AttentionShape,
-    ) -> (Buffer, Buffer);
-    /// Gradient of [`Device::self_attention`].
+    fn self_attention(&self, qkv: Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> SelfAttended;
+    /// Gradient of [`Device::self_attention`] from what it gave.
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
+        kept: Buffer,
         out: &Buffer,
         lse: &Buffer,
         dout: &Buffer,

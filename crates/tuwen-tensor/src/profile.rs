@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
 
 use crate::Cpu;
-use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
+use crate::device::{
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+};
 
 /// The CPU, timed.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +85,8 @@ impl Device for Profile {
     fn pack_linear_backward(&self, weight: &Buffer, out: usize, inner: usize, precision: Precision) -> Packed;
     fn mlp(&self, x: &Buffer, weights: MlpWeights, rows: usize, residual: Option<&Buffer>) -> (Buffer, Buffer);
     fn mlp_backward(&self, dy: &Buffer, kept: Buffer, weights: MlpWeights, rows: usize) -> MlpGradients;
-    fn self_attention(&self, qkv: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
-    fn self_attention_backward(&self, qkv: &Buffer, out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
+    fn self_attention(&self, qkv: Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> SelfAttended;
+    fn self_attention_backward(&self, kept: Buffer, out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
             fn upload(&self, values: &[f32]) -> Buffer;
             fn full(&self, len: usize, value: f32) -> Buffer;
             fn read(&self, buffer: &Buffer) -> Vec<f32>;

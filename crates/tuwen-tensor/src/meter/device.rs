@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision, mlp_kept_len};
+use tuwen_kernels::{
+    Activation, AdamW, AttentionShape, ConvShape, Precision, mlp_kept_len, self_attention_kept_len,
+};
 
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
-use crate::device::{Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, Weight};
+use crate::device::{
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+};
 
 /// The device whose buffers have lengths and no memory.
 #[derive(Debug, Clone, Copy)]
@@ -210,28 +214,33 @@ impl Device for Meter {
 
     fn self_attention(
         &self,
-        qkv: &Buffer,
+        qkv: Buffer,
         _key_mask: Option<&[bool]>,
         shape: &AttentionShape,
-    ) -> (Buffer, Buffer) {
-        let module = module_of(&[qkv]);
+    ) -> SelfAttended {
+        let module = module_of(&[&qkv]);
         compute(&module, attention_products(2, shape), 2 * qkv.len() / 3);
         let lse = hold(module.clone(), shape.batch * shape.heads * shape.query_len);
-        (hold(module, qkv.len() / 3), lse)
+        let out = hold(module.clone(), qkv.len() / 3);
+        let kept = match shape.precision {
+            Precision::F32 => qkv,
+            Precision::Bf16 | Precision::Int8 => hold(module, self_attention_kept_len(shape)),
+        };
+        SelfAttended { out, lse, kept }
     }
 
     fn self_attention_backward(
         &self,
-        qkv: &Buffer,
-        _out: &Buffer,
+        kept: Buffer,
+        out: &Buffer,
         _lse: &Buffer,
         _dout: &Buffer,
         _key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> Buffer {
-        let module = module_of(&[qkv]);
+        let module = module_of(&[&kept]);
         compute(&module, attention_products(5, shape), 0);
-        hold(module, qkv.len())
+        hold(module, 3 * out.len())
     }
 
     fn attention_weights(

@@ -5,7 +5,7 @@ use tuwen_kernels::Activation;
 use super::attention::{self, AttentionMask, attention};
 use super::linear::{Layer, linear};
 use crate::Tensor;
-use crate::device::{Buffer, Device, Weight};
+use crate::device::{Buffer, Device, SelfAttended, Weight};
 use crate::tape::{needs_tape, record};
 
 /// [`attention`] of `q(x)` to `k(x)` and `v(x)`.
@@ -35,7 +35,7 @@ pub fn self_attention(x: &Tensor, [q, k, v]: [Layer; 3], heads: usize, mask: Att
     let bias = (!biases.is_empty()).then(|| beside(device, &biases));
     let epilogue = crate::device::Epilogue { bias: bias.as_ref(), ..Default::default() };
     let qkv = device.linear(x.buffer(), &packed, rows, epilogue);
-    let (out, lse) = device.self_attention(&qkv, mask.keys, &shape);
+    let SelfAttended { out, lse, kept } = device.self_attention(qkv, mask.keys, &shape);
     let out = Tensor::from_buffer(device, out, &size);
 
     let learns = |tensors: &[&Tensor]| tensors.iter().map(|t| t.requires_grad()).collect::<Vec<_>>();
@@ -44,8 +44,7 @@ pub fn self_attention(x: &Tensor, [q, k, v]: [Layer; 3], heads: usize, mask: Att
     let keys = mask.keys.map(<[bool]>::to_vec);
     record(out, &inputs, move |dout| {
         let (out, dout) = (saved_out.buffer(), dout.buffer());
-        let dqkv = device.self_attention_backward(&qkv, out, &lse, dout, keys.as_deref(), &shape);
-        drop(qkv);
+        let dqkv = device.self_attention_backward(kept, out, &lse, dout, keys.as_deref(), &shape);
         let weight = beside(device, &weights.each_ref());
         let operands = [(&dqkv, false), (&weight, false)];
         let dx = device.matmul(operands, [rows, 3 * width, inner], precision);

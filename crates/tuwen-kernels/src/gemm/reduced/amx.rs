@@ -174,17 +174,18 @@ unsafe fn pack_bf16_columns(
     rows: usize,
     height: usize,
     first: usize,
+    from: usize,
     len: usize,
     out: *mut u32,
 ) {
-    for k in (0..len).step_by(2 * TILE_UNITS) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            let mut block =
-                convert::bf16_units_of_columns(columns.wrapping_add(k * stride), stride, rows, len - k);
-            transpose(&mut block);
-            for (i, units) in block[..rows].iter().enumerate() {
-                _mm512_storeu_ps(out.add(offset(height, first + i, k / (2 * TILE_UNITS))).cast(), *units);
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut block = convert::bf16_units_of_columns(columns, stride, rows, len);
+        transpose(&mut block);
+        for (i, units) in block.iter().enumerate() {
+            if i < rows {
+                let at = offset(height, first + i, from / (2 * TILE_UNITS));
+                _mm512_storeu_ps(out.add(at).cast(), *units);
             }
         }
     }
@@ -270,18 +271,19 @@ dot!(
     Bf16,
     multiply_bf16,
     |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, at.3, out),
+    const PACKS_COLUMNS: bool = true;,
     unsafe fn pack_columns(
         columns: *const f32,
         stride: usize,
         rows: usize,
         height: usize,
         first: usize,
+        from: usize,
         len: usize,
         out: *mut u32,
-    ) -> bool {
+    ) {
         // SAFETY: the same contract.
-        unsafe { pack_bf16_columns(columns, stride, rows, height, first, len, out) };
-        true
+        unsafe { pack_bf16_columns(columns, stride, rows, height, first, from, len, out) };
     }
 );
 dot!(Int8, multiply_int8, |rows, scales, at, out| pack_int8(rows, scales, at.0, at.1, at.2, at.3, out));

@@ -96,16 +96,14 @@ unsafe fn pack_bf16_columns(
     stride: usize,
     rows: usize,
     height: usize,
+    from: usize,
     len: usize,
     out: *mut u32,
 ) {
-    for k in (0..len).step_by(32) {
-        // SAFETY: the caller's contract; the block holds these units of all rows.
-        unsafe {
-            let block =
-                convert::bf16_units_of_columns(columns.wrapping_add(k * stride), stride, rows, len - k);
-            store(&block, height, rows, out.add(k / 2 * height));
-        }
+    // SAFETY: the caller's contract; the block holds these units of all rows.
+    unsafe {
+        let block = convert::bf16_units_of_columns(columns, stride, rows, len);
+        store(&block, height, rows, out.add(from / 2 * height));
     }
 }
 
@@ -190,18 +188,19 @@ dot!(
     Bf16,
     multiply_bf16,
     |rows, _scales, at, out| pack_bf16(rows, at.0, at.1, at.2, out),
+    const PACKS_COLUMNS: bool = true;,
     unsafe fn pack_columns(
         columns: *const f32,
         stride: usize,
         rows: usize,
         height: usize,
         _first: usize,
+        from: usize,
         len: usize,
         out: *mut u32,
-    ) -> bool {
+    ) {
         // SAFETY: the same contract.
-        unsafe { pack_bf16_columns(columns, stride, rows, height, len, out) };
-        true
+        unsafe { pack_bf16_columns(columns, stride, rows, height, from, len, out) };
     }
 );
 dot!(Int8, multiply_int8, |rows, scales, at, out| pack_int8(rows, scales, at.0, at.1, at.2, out));

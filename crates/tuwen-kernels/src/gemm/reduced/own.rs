@@ -54,13 +54,13 @@ mod units {
     use super::super::super::pack::{Panels, Right};
     use super::super::super::product::Target;
     use super::super::super::{Epilogue, kernel::PANEL};
-    use super::super::pack::{PackPanel, ReducedPanels};
+    use super::super::pack::{ReducedPanels, pack_bf16};
     use super::super::product::{Dot, multiply};
     use super::*;
     use crate::aligned::Scratch;
     use crate::math::rough_exp;
 
-    /// In units, by an instruction.
+    /// In units of bf16, by an instruction.
     pub(crate) struct InUnits<D>(PhantomData<D>);
 
     /// A right operand in units.
@@ -73,7 +73,7 @@ mod units {
     impl<D: Dot> OwnProduct for InUnits<D> {
         type Packed = OwnUnits;
 
-        const DEPTH: usize = 512;
+        const DEPTH: usize = 256;
 
         #[inline(always)]
         unsafe fn pack_part<K: Kernel>(
@@ -81,17 +81,10 @@ mod units {
             depth: Range<usize>,
             columns: Range<usize>,
         ) -> OwnUnits {
-            let (reduction, first) = (D::REDUCTION, columns.start / PANEL);
-            let (rows, columns) = (depth.len(), columns.len());
-            let mut units = Scratch::take(ReducedPanels::stored(reduction, rows, columns)[0]);
-            let panel_len = (PANEL * reduction.units(rows)).max(1);
-            for (index, units) in units.as_bits_mut().chunks_mut(panel_len).enumerate() {
-                let (width, depth) = (Panels::width(columns, index), depth.clone());
-                let panel =
-                    PackPanel { b, reduction, depth, index: first + index, width, units, scales: &mut [] };
-                // SAFETY: the panels are those of the operand.
-                unsafe { panel.run::<K>() };
-            }
+            let (first, rows, columns) = (columns.start / PANEL, depth.len(), columns.len());
+            let mut units = Scratch::take(ReducedPanels::stored(D::REDUCTION, rows, columns)[0]);
+            // SAFETY: the caller's contract.
+            unsafe { pack_bf16::<K>(b, depth, first, columns, units.as_bits_mut()) };
             OwnUnits { units, depth: rows, columns }
         }
 

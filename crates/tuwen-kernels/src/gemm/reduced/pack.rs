@@ -108,8 +108,8 @@ pub(super) struct PackPanel<'a, R> {
     pub(super) scales: &'a mut [f32],
 }
 
-/// Rows that are converted at a time, in the cache.
-const ROWS: usize = 64;
+/// Rows that are converted at a time, in the cache: as many as there are streams that a prefetcher follows.
+const ROWS: usize = 32;
 
 impl<R: Right> Task for PackPanel<'_, R> {
     #[inline(always)]
@@ -120,15 +120,8 @@ impl<R: Right> Task for PackPanel<'_, R> {
         }
         match reduction {
             Reduction::Bf16 => {
-                let mut rows = Scratch::take(ROWS * width);
-                for (piece, units) in units.chunks_mut(ROWS / 2 * width).enumerate() {
-                    let from = (depth.start + piece * ROWS).min(depth.end);
-                    let len = ROWS.min(depth.end - from);
-                    // SAFETY: these rows and this panel lie within the operand.
-                    unsafe { b.pack::<K>(from..from + len, index..index + 1, &mut rows) };
-                    rows[len * width..].fill(0.0);
-                    to_bf16(&rows, width, units);
-                }
+                // SAFETY: these rows and this panel lie within the operand.
+                unsafe { pack_bf16::<K>(b, depth, index, width, units) };
             }
             Reduction::Int8 => {
                 let padded = 4 * reduction.units(depth.len());
@@ -142,9 +135,52 @@ impl<R: Right> Task for PackPanel<'_, R> {
     }
 }
 
-/// Pairs of rows of `width` numbers to rows of units.
+/// Packs rows `depth` of `columns` columns in bf16, from panel `first` on; a few rows of all panels at a time, so that memory
+/// is read along its rows.
+///
+/// # Safety
+/// The CPU has the instruction set of `K`; rows and columns lie within the operand.
+#[inline(always)]
+pub(super) unsafe fn pack_bf16<K: Kernel>(
+    b: &impl Right,
+    depth: Range<usize>,
+    first: usize,
+    columns: usize,
+    units: &mut [u32],
+) {
+    let (panels, stored_units) = (Panels::count(columns), Reduction::Bf16.units(depth.len()));
+    let mut rows = Scratch::take(ROWS * Panels::stored(columns, 0..panels));
+    for unit in (0..stored_units).step_by(ROWS / 2) {
+        let from = (depth.start + 2 * unit).min(depth.end);
+        let len = ROWS.min(depth.end - from);
+        // SAFETY: the caller's contract.
+        unsafe { b.pack::<K>(from..from + len, first..first + panels, &mut rows) };
+        for panel in 0..panels {
+            let width = Panels::width(columns, panel);
+            let units = &mut units[panel * PANEL * stored_units..][..width * stored_units][unit * width..];
+            let end = units.len().min(ROWS / 2 * width);
+            to_bf16(&rows[panel * PANEL * len..][..width * len], width, &mut units[..end]);
+        }
+    }
+}
+
+/// Pairs of rows of `width` numbers to rows of units; those that are lacking are zeros.
 #[inline(always)]
 fn to_bf16(rows: &[f32], width: usize, units: &mut [u32]) {
+    let (pairs, last) = rows.split_at(rows.len() / (2 * width) * 2 * width);
+    let (units, lacking) = units.split_at_mut(pairs.len() / 2);
+    pairs_to_bf16(pairs, width, units);
+    lacking.fill(0);
+    if !last.is_empty() {
+        let mut pair = [0.0; 2 * PANEL];
+        pair[..width].copy_from_slice(last);
+        pairs_to_bf16(&pair[..2 * width], width, &mut lacking[..width]);
+    }
+}
+
+/// Pairs of rows of `width` numbers to rows of units.
+#[inline(always)]
+fn pairs_to_bf16(rows: &[f32], width: usize, units: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if !matches!(super::unit(Reduction::Bf16), super::Unit::None) {
         // SAFETY: a CPU that multiplies bf16 converts to it.

@@ -70,8 +70,11 @@ pub(super) trait Dot {
         out: *mut u32,
     );
 
-    /// As [`Dot::pack`] of `rows` rows that lie side by side in each column; `columns` are `stride` apart. False where the
-    /// instruction has no such way.
+    /// Whether there is [`Dot::pack_columns`].
+    const PACKS_COLUMNS: bool = false;
+
+    /// As [`Dot::pack`] of sixteen units at most of `rows` rows that lie side by side in each column; `columns` are `stride`
+    /// apart.
     ///
     /// # Safety
     /// As for [`Dot::pack`].
@@ -81,10 +84,11 @@ pub(super) trait Dot {
         _rows: usize,
         _height: usize,
         _first: usize,
+        _from: usize,
         _len: usize,
         _out: *mut u32,
-    ) -> bool {
-        false
+    ) {
+        unreachable!("there is no such way");
     }
 
     /// `sums[height, width] = a · b` for `units` units of a packed block and of a panel of this width.
@@ -183,10 +187,16 @@ pub(super) unsafe fn multiply<K: Kernel, D: Dot>(
         RowScale::new(0.0, 0.0);
         if D::REDUCTION == Reduction::Int8 { blocks.count * MAX_ROWS } else { 0 }
     ];
-    for (block, out) in packed.chunks_exact_mut(block_len.max(1)).enumerate() {
-        let scales = scales.get_mut(block * MAX_ROWS..(block + 1) * MAX_ROWS).unwrap_or_default();
-        // SAFETY: the rows of the block lie within `a`, says the caller.
-        unsafe { pack_block::<K, D>(a, blocks.get(block), height, b.depth, scales, out) };
+    match a.columns().filter(|_| D::PACKS_COLUMNS && block_len > 0) {
+        // SAFETY: the rows lie within `a`, says the caller.
+        Some(matrix) => unsafe { pack_columns::<D>(&matrix, &blocks, height, b.depth, packed) },
+        None => {
+            for (block, out) in packed.chunks_exact_mut(block_len.max(1)).enumerate() {
+                let scales = scales.get_mut(block * MAX_ROWS..(block + 1) * MAX_ROWS).unwrap_or_default();
+                // SAFETY: as above.
+                unsafe { pack_block::<K, D>(a, blocks.get(block), height, b.depth, scales, out) };
+            }
+        }
     }
     let stage = Stage { accumulate: epilogue.accumulate, finish: true, epilogue };
     let mut sums = Sums([[0; PANEL]; MAX_ROWS]);
@@ -250,12 +260,6 @@ unsafe fn pack_block<K: Kernel, D: Dot>(
     scales: &mut [RowScale],
     out: &mut [u32],
 ) {
-    if let Some(matrix) = a.columns() {
-        // SAFETY: rows and depth lie within the operand.
-        if unsafe { pack_block_of_columns::<D>(&matrix, rows.clone(), height, depth, out) } {
-            return;
-        }
-    }
     let whole = D::REDUCTION == Reduction::Int8 || a.has_whole_rows();
     let piece = if whole { depth.max(1) } else { DEPTH };
     let mut scratch = Scratch::take(if a.has_whole_rows() { 0 } else { GROUP * piece.min(depth) });
@@ -292,19 +296,22 @@ unsafe fn pack_block<K: Kernel, D: Dot>(
     }
 }
 
-/// [`pack_block`] of a matrix whose columns are contiguous, where the instruction has a way.
+/// Packs all blocks of a matrix whose columns are contiguous, a few columns of all blocks at a time, so that memory is
+/// read along its columns.
 #[inline(always)]
-unsafe fn pack_block_of_columns<D: Dot>(
-    a: &MatRef,
-    rows: Range<usize>,
-    height: usize,
-    depth: usize,
-    out: &mut [u32],
-) -> bool {
-    (0..rows.len()).step_by(GROUP).all(|first| {
-        let columns = a.data.as_ptr().wrapping_add(rows.start + first);
-        let count = GROUP.min(rows.len() - first);
-        // SAFETY: the caller's contract.
-        unsafe { D::pack_columns(columns, a.col_stride, count, height, first, depth, out.as_mut_ptr()) }
-    })
+unsafe fn pack_columns<D: Dot>(a: &MatRef, blocks: &RowBlocks, height: usize, depth: usize, out: &mut [u32]) {
+    let block_len = D::stored_rows(height) * D::REDUCTION.units(depth);
+    let step = 16 * D::REDUCTION.unit();
+    for from in (0..depth).step_by(step) {
+        for (block, out) in out.chunks_exact_mut(block_len).enumerate() {
+            let rows = blocks.get(block);
+            for first in (0..rows.len()).step_by(GROUP) {
+                let columns = a.data.as_ptr().wrapping_add(rows.start + first + from * a.col_stride);
+                let (count, len) = (GROUP.min(rows.len() - first), step.min(depth - from));
+                let out = out.as_mut_ptr();
+                // SAFETY: rows and depth lie within the operand, says the caller.
+                unsafe { D::pack_columns(columns, a.col_stride, count, height, first, from, len, out) };
+            }
+        }
+    }
 }
