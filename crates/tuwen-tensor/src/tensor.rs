@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::deferred::{Deferred, Values};
 use crate::device::{Buffer, Device, Packed, Weight};
 use crate::meter::Meter;
+use crate::pool::HostMemory;
 use crate::tape::{self, Gradients, Node};
 use crate::{Cpu, Precision, ops};
 
@@ -71,6 +72,11 @@ impl Tensor {
     /// Whether the values are still at their source.
     pub fn is_deferred(&self) -> bool {
         self.source().is_some()
+    }
+
+    /// Whether the values are on the CPU, or come to it when they are needed.
+    pub fn is_on_cpu(&self) -> bool {
+        self.is_deferred() || self.buffer().try_storage::<HostMemory>().is_some()
     }
 
     fn share(device: &'static dyn Device, values: Arc<Values>, shape: &[usize]) -> Self {
