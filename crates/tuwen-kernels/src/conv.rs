@@ -14,6 +14,7 @@ use crate::gemm::{
     Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, ReducedPanels, Reduction,
     Right, RowBlocks, gemm, matmul, product_of_long_sums,
 };
+use crate::isa::{Isa, isa};
 use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
 
@@ -97,9 +98,11 @@ pub struct PackedConv {
 }
 
 impl PackedConv {
-    /// Packs `weight [out, in, kernel, kernel]` for convolutions of this precision.
+    /// Packs `weight [out, in, kernel, kernel]` for convolutions of this precision; for those of int8 in bf16 where there are
+    /// tiles. They read maps in bf16 where they lie, and packing windows as bytes takes longer than eight bits save.
     pub fn pack(weight: &[f32], shape: &ConvShape, precision: Precision) -> Self {
         shape.check("PackedConv", None, Some(weight.len()), None);
+        let precision = if isa() == Isa::Amx { precision.of_activations() } else { precision };
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
         if k == 1 {
             return Self::of(PackedB::pack_as(MatRef::new(weight, o, i).t(), precision));

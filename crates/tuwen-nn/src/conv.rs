@@ -92,14 +92,14 @@ impl ConvBatchNorm {
         if relu { ops::activate(Activation::Relu, &y) } else { y }
     }
 
-    /// Whether what [`ops::to_maps`] gives can be convolved with it: its weight is of this precision, and of whole vectors of
-    /// channels.
+    /// Whether what [`ops::to_maps`] gives can be convolved with it: its activations are of this precision, and its weight
+    /// of whole vectors of channels.
     pub fn takes_maps(&self, precision: Precision) -> bool {
         const CHANNELS: usize = 32;
         let weight = self.weight.value();
         let [out, inner, ..] = weight.dims::<4>();
         self.stride == 1
-            && weight.precision() == precision
+            && weight.precision().of_activations() == precision
             && out.is_multiple_of(CHANNELS)
             && inner.is_multiple_of(CHANNELS)
     }
