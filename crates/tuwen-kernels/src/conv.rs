@@ -17,6 +17,7 @@ use crate::gemm::{
 use crate::isa::{Isa, isa};
 use crate::precision::Precision;
 use crate::threads::parallel_chunks_mut;
+use crate::winograd::{self, Transformed};
 
 /// Sizes of a convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub struct PackedConv {
     weight: PackedB,
     /// The same as a sum of bf16 numbers, where that was asked for.
     split: OnceLock<Option<PackedB>>,
+    /// The same transformed, where it has been used so.
+    transformed: OnceLock<Transformed>,
 }
 
 impl PackedConv {
@@ -113,7 +116,7 @@ impl PackedConv {
     }
 
     fn of(weight: PackedB) -> Self {
-        Self { weight, split: OnceLock::new() }
+        Self { weight, split: OnceLock::new(), transformed: OnceLock::new() }
     }
 
     /// The weight in bf16, if it was packed so.
@@ -336,9 +339,9 @@ impl Right for Windows<'_> {
 }
 
 /// Convolution of `x [batch, height, width, in]` with a packed weight, then the epilogue.
-pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], epilogue: &Epilogue) {
+pub fn conv2d(x: &[f32], packed: &PackedConv, shape: &ConvShape, y: &mut [f32], epilogue: &Epilogue) {
     shape.check("conv2d", Some(x.len()), None, Some(y.len()));
-    let (pixels, weight) = (shape.out_pixels(), &weight.weight);
+    let (pixels, weight) = (shape.out_pixels(), &packed.weight);
     assert!(
         weight.k() == shape.window() && weight.n() == shape.out_channels,
         "conv2d: the weight was packed as [{}, {}], not for {shape:?}",
@@ -348,6 +351,10 @@ pub fn conv2d(x: &[f32], weight: &PackedConv, shape: &ConvShape, y: &mut [f32], 
     epilogue.check(pixels, shape.out_channels);
     if shape.is_pointwise() {
         return gemm(MatRef::new(x, pixels, shape.in_channels), weight, y, epilogue);
+    }
+    if let Some(panels) = weight.panels().filter(|_| winograd::is_suited(shape)) {
+        let transformed = packed.transformed.get_or_init(|| Transformed::of(panels, shape.in_channels));
+        return winograd::convolve(x, transformed, shape, y, epilogue);
     }
     weight.multiply(&Windows::new(x, shape), pixels, y, epilogue);
 }

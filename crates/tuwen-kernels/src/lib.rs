@@ -54,6 +54,7 @@ pub mod reference;
 mod resample;
 mod softmax;
 mod threads;
+mod winograd;
 
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;

@@ -40,6 +40,9 @@ fn shapes() -> Vec<ConvShape> {
         shape(1, (2, 2), (3, 4), 3, 1, 0),
         shape(1, (2, 2), (3, 4), 3, 2, 0),
         shape(9, (20, 20), (9, 16), 3, 1, 1),
+        shape(3, (9, 11), (17, 40), 3, 1, 1),
+        shape(2, (1, 3), (33, 16), 3, 1, 1),
+        shape(3, (6, 5), (20, 97), 3, 1, 1),
     ];
     kinds
         .into_iter()
@@ -105,6 +108,36 @@ fn gradients() {
                 1e-5,
                 |weight| reference::conv2d(&wide_x, weight, &shape),
             );
+        }
+    });
+}
+
+/// Squares of Winograd's transform belong to one image, whatever shares its task.
+#[test]
+fn an_image_has_the_same_bits_in_every_batch() {
+    for_each_isa(|isa| {
+        let of = |batch| ConvShape {
+            batch,
+            height: 11,
+            width: 13,
+            in_channels: 32,
+            out_channels: 48,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+        };
+        let (input, weights, output) = lengths(&of(7));
+        let (x, weight) = (noise(input, 1), noise(weights, 2));
+        let run = |x: &[f32], batch: usize| {
+            let mut y = vec![f32::NAN; output / 7 * batch];
+            let packed = PackedConv::pack(&weight, &of(batch), Precision::F32);
+            conv2d(x, &packed, &of(batch), &mut y, &Epilogue::default());
+            y
+        };
+        let together = run(&x, 7);
+        for image in [0, 3, 6] {
+            let alone = run(&x[image * input / 7..][..input / 7], 1);
+            assert_eq!(alone, together[image * output / 7..][..output / 7], "{isa:?} image {image}");
         }
     });
 }

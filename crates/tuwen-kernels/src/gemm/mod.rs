@@ -30,7 +30,7 @@ pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
 pub(crate) use long_sums::product_of_long_sums;
 pub(crate) use own::OwnProduct;
 pub(crate) use pack::{Left, Panels, Right, RowBlocks};
-pub(crate) use product::Target;
+pub(crate) use product::{Stage, Target, multiply};
 pub use reduced::has_fast;
 pub(crate) use reduced::{OwnTask, ReducedPanels, Reduction, dispatch_in};
 
@@ -155,6 +155,14 @@ impl PackedB {
                 .map(|(r, c)| column(r, c))
                 .collect(),
         )
+    }
+
+    /// The panels, if they are in single precision.
+    pub(crate) fn panels(&self) -> Option<Panels<'_>> {
+        match &self.data {
+            Stored::F32(data) => Some(Panels { data, depth: self.k, columns: self.n }),
+            Stored::Reduced(_) => None,
+        }
     }
 
     /// The panels, if they are in units.

@@ -80,10 +80,10 @@ pub(crate) unsafe fn multiply<K: Kernel, B: PanelSource>(
 }
 
 /// What a piece of the depth has to do with its tiles.
-pub(super) struct Stage<'a> {
-    pub(super) accumulate: bool,
-    pub(super) finish: bool,
-    pub(super) epilogue: &'a Epilogue<'a>,
+pub(crate) struct Stage<'a> {
+    pub(crate) accumulate: bool,
+    pub(crate) finish: bool,
+    pub(crate) epilogue: &'a Epilogue<'a>,
 }
 
 impl Stage<'_> {
@@ -119,6 +119,22 @@ impl Stage<'_> {
                     let values = K::load(values.as_ptr().add(first), K::LANES);
                     self.store_vector::<K>(values, count, row * c.stride + column, column, c);
                 }
+            }
+        }
+    }
+
+    /// Stores values of a row from column `first` of the target.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `K`; these columns of the row lie within the target, and the epilogue was checked.
+    #[inline(always)]
+    pub(crate) unsafe fn store_row<K: Kernel>(&self, values: &[f32], row: usize, first: usize, c: Target) {
+        for at in (0..values.len()).step_by(K::LANES) {
+            let (column, count) = (first + at, K::LANES.min(values.len() - at));
+            // SAFETY: the caller's contract.
+            unsafe {
+                let values = K::load(values.as_ptr().add(at), count);
+                self.store_vector::<K>(values, count, row * c.stride + column, column, c);
             }
         }
     }
