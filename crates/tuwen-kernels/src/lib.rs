@@ -16,9 +16,8 @@
 //! 5. `gemm` is the heart, and where instruction sets differ: `pack` lays operands out, a `Kernel` for each set
 //!    multiplies a tile in registers, `product` cuts the work for caches and threads and ends with the [`Epilogue`].
 //!    `gemm::reduced` does the same in bf16 and int8.
-//! 6. `conv`, `attention` and `mlp` are products too, with operands packed from where they lie; `winograd` and `maps` are convolutions
-//!    that multiply less and pack nothing. `maps` are images that need no
-//!    packing.
+//! 6. `conv`, `attention` and `mlp` are products too, with operands packed from where they lie. `winograd` are convolutions
+//!    that multiply less, `maps` images that need no packing.
 //! 7. [`limits`] measures what the machine could do at best, which is what a kernel is compared with.
 //!
 //! The first lines of each file say why its kernel is fast and what limits it: the multiply-add units, the exponential, or
