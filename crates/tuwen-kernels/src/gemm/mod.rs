@@ -31,6 +31,8 @@ pub(crate) use long_sums::product_of_long_sums;
 pub(crate) use own::OwnProduct;
 pub(crate) use pack::{Left, Panels, Right, RowBlocks};
 pub(crate) use product::{Stage, Target, multiply};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use reduced::bf16_of;
 pub use reduced::has_fast;
 pub(crate) use reduced::{OwnTask, ReducedPanels, Reduction, dispatch_in};
 

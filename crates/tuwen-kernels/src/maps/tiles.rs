@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{MapEpilogue, MapShape, STEP};
 use crate::amx::{TILE_ROWS, TileConfig};
-use crate::gemm::{Panels, ReducedPanels};
+use crate::gemm::{Panels, ReducedPanels, bf16_of};
 use crate::threads::{SendPtr, parallel_for, threads};
 
 /// Bytes of the input that a task keeps in the second-level cache.
@@ -247,22 +247,15 @@ fn widened(both: __m512i) -> [__m512; 2] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn write(to: *mut u16, values: [__m512; 2], rest: usize) {
-    let both = rounded(values);
+    let both = bf16_of(values[0], values[1]);
     // SAFETY: the caller's contract.
     unsafe { _mm512_storeu_si512(to.cast(), both) };
     if rest > 0 {
         let [low, high] = widened(both);
-        let left = rounded([_mm512_sub_ps(values[0], low), _mm512_sub_ps(values[1], high)]);
+        let left = bf16_of(_mm512_sub_ps(values[0], low), _mm512_sub_ps(values[1], high));
         // SAFETY: as above.
         unsafe { _mm512_storeu_si512(to.add(rest).cast(), left) };
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn rounded([low, high]: [__m512; 2]) -> __m512i {
-    // SAFETY: both types are 64 bytes of numbers.
-    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
 impl MapShape {

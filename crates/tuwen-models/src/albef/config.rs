@@ -72,10 +72,7 @@ impl AlbefConfig {
             let expected = format!("the weights look at images from layer {} on", self.fusion_layer());
             return Err(ConfigError::unsupported("fusion_layer", fusion_layer, &expected));
         }
-        json.complete(&mut self.text)?;
-        if let Some(decoder) = &mut self.answer_decoder {
-            json.complete(decoder)?;
-        }
+        json.complete(&mut self.text, self.answer_decoder.as_mut())?;
         self.checked()
     }
 

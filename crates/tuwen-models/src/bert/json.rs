@@ -32,14 +32,21 @@ impl BertJson {
         self.hidden_act.as_deref().map(|name| activation(field, name)).transpose()
     }
 
-    /// Sets what shapes do not tell: heads, activation and `layer_norm_eps`.
+    /// Sets what shapes do not tell of the texts and of what decodes answers: heads, activation and `layer_norm_eps`.
     ///
     /// # Errors
     /// An unknown activation.
-    pub(crate) fn complete(&self, config: &mut BertConfig) -> Result<(), ConfigError> {
-        config.num_attention_heads = self.num_attention_heads.unwrap_or(config.num_attention_heads);
-        config.layer_norm_eps = self.layer_norm_eps.unwrap_or(config.layer_norm_eps);
-        config.hidden_act = self.activation("hidden_act")?.unwrap_or(config.hidden_act);
+    pub(crate) fn complete(
+        &self,
+        text: &mut BertConfig,
+        answer_decoder: Option<&mut BertConfig>,
+    ) -> Result<(), ConfigError> {
+        let activation = self.activation("hidden_act")?;
+        for config in [text].into_iter().chain(answer_decoder) {
+            config.num_attention_heads = self.num_attention_heads.unwrap_or(config.num_attention_heads);
+            config.layer_norm_eps = self.layer_norm_eps.unwrap_or(config.layer_norm_eps);
+            config.hidden_act = activation.unwrap_or(config.hidden_act);
+        }
         Ok(())
     }
 }

@@ -18,26 +18,29 @@ unsafe fn load(row: *const f32, left: usize) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(mask(left), row) }
 }
 
+/// 32 numbers as bf16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) fn bf16_of(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: both types are 64 bytes of bits.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
 /// 32 numbers as bf16; those beyond `left` are zero.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 pub(super) unsafe fn bf16_units(row: *const f32, left: usize) -> __m512i {
     // SAFETY: no more than `left` numbers are read.
-    unsafe {
-        let (low, high) = (load(row, left), load(row.wrapping_add(16), left.saturating_sub(16)));
-        std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
-    }
+    unsafe { bf16_of(load(row, left), load(row.wrapping_add(16), left.saturating_sub(16))) }
 }
 
 /// Sixteen units of two numbers each: those of `first` and those of `second`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 fn bf16_pairs(first: __m512, second: __m512) -> __m512i {
-    // SAFETY: both types are 64 bytes of bits.
-    let halves = unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) };
     let numbers: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
     // SAFETY: 32 numbers of 16 bits.
-    _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }, halves)
+    _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }, bf16_of(first, second))
 }
 
 /// Pairs of rows of `width` numbers, a multiple of 16, to rows of units.

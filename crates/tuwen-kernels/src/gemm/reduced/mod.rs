@@ -28,6 +28,8 @@ use super::product::product as product_in_f32;
 use crate::isa::{Isa, isa};
 use crate::precision::Precision;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use convert::bf16_of;
 pub(crate) use own::{OwnTask, dispatch_in};
 pub(crate) use pack::{ReducedBuf, ReducedPanels, Reduction, pack_all};
 

@@ -50,12 +50,10 @@ impl BlipConfig {
     /// What is no JSON, an unknown activation, and heads that make no network.
     pub fn with_med_config(mut self, json: &str) -> Result<Self, ConfigError> {
         let json: BertJson = serde_json::from_str(json)?;
-        json.complete(&mut self.text)?;
-        if let Some(decoder) = &mut self.answer_decoder {
-            json.complete(decoder)?;
-        }
+        json.complete(&mut self.text, self.answer_decoder.as_mut())?;
         self.checked()
     }
+
     /// Sets what the arguments of the original program's constructor say of the image encoder and shapes do not.
     ///
     /// # Errors
