@@ -82,6 +82,23 @@ impl BertLayer {
         }
     }
 
+    /// [`BertLayer::forward`] where the probabilities of the attention to one image `[batch, heads, tokens, states]` are a
+    /// leaf of the tape, and come with the result; `None` where the layer does not look at one image.
+    pub(super) fn probed(
+        &self,
+        x: &Tensor,
+        mask: AttentionMask,
+        image: &EncoderStates,
+        at: usize,
+    ) -> Option<(Tensor, Tensor)> {
+        let CrossAttention::One(cross) = self.cross.as_deref()? else { return None };
+        let x = self.attention.forward(x, mask);
+        let seen = image.keys_values(at, |states| cross.attention.keys_values(states));
+        let probabilities = cross.attention.probabilities(&x, &seen, image.mask()).leaf();
+        let attended = cross.attention.attend_by(&probabilities, &seen, Some(&x));
+        Some((probabilities, self.feed_forward.forward(&cross.norm.forward(&attended))))
+    }
+
     /// Keys and values of states for this layer's attention to image `image`, if it looks at one.
     pub(super) fn keys_values(&self, image: usize, states: &Tensor) -> Option<KeyValues> {
         Some(self.cross.as_ref()?.attention(image).keys_values(states))
