@@ -52,6 +52,7 @@ pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;
 pub use tuwen_kernels::{Precision, UnknownPrecision};
 pub use tuwen_models::clip::ImageFeatures;
+pub use tuwen_models::generate;
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tuwen_models::bert::EncoderStates;
 use tuwen_models::blip::weights::Layout;
 use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resized_positions};
+use tuwen_models::generate::{BeamRules, GenerationConfig};
 use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Targets, Tensor, ops};
 
-use crate::greedy::{Settings, greedy};
 use crate::support::{Golden, mean, next_token_losses, vision_names};
+use crate::written::{config_of, writes};
 
 const LABEL_SMOOTHING: f64 = 0.1;
 
@@ -52,9 +53,37 @@ fn captions() {
 
     let states = captioner.look(&golden.input("image"), &Pass::eval());
     let prompt = vec![vec![240, 104, 107, 109]; 3];
-    let settings = Settings { max_length: 20, min_length: 5, repetition_penalty: 1.0 };
-    greedy(&golden, captioner.text_decoder, &states, &prompt, "generate.3.ids", &settings);
-    golden.finish(&["generate.", "nucleus."]);
+    for (i, recorded) in golden.meta()["generation"].as_array().expect("settings").iter().enumerate() {
+        let config = by_rules_of_4(config_of(&recorded["settings"]));
+        writes(&golden, captioner.text_decoder, &states, &prompt, &format!("generate.{i}"), &config);
+    }
+    nucleus(&golden);
+    golden.finish(&[]);
+}
+
+fn by_rules_of_4(config: GenerationConfig) -> GenerationConfig {
+    GenerationConfig { beam_rules: BeamRules::Transformers4, ..config }
+}
+
+/// One step of nucleus sampling, as the original program sets it up.
+fn nucleus(golden: &Golden) {
+    let config = GenerationConfig {
+        do_sample: true,
+        top_p: 0.9,
+        repetition_penalty: 1.1,
+        min_length: 10,
+        eos_token_ids: vec![102],
+        ..GenerationConfig::default()
+    };
+    let chain = [config.processors(4), config.warpers()].concat();
+    let (ids, logits) = (golden.expected_integers("nucleus.ids_in"), golden.expected("nucleus.logits_in"));
+    let [rows, vocabulary] = logits.dims();
+    let mut scores = logits.to_vec();
+    for (ids, scores) in ids.chunks_exact(ids.len() / rows).zip(scores.chunks_exact_mut(vocabulary)) {
+        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+        chain.iter().for_each(|processor| processor.apply(&ids, scores));
+    }
+    golden.check("nucleus.probabilities", &ops::softmax(&Tensor::new(&scores, &[rows, vocabulary])));
 }
 
 #[test]
@@ -106,7 +135,10 @@ fn answers() {
     golden.check("rank.first_token_probability", &Tensor::new(&probabilities, &[3, 16]));
     ranks(&golden, &answerer.rank(&asked, &candidates, 6));
     golden.check("train.loss", &training_loss(&golden, &answerer, &asked));
-    golden.finish(&["generate."]);
+    let states = answerer.ask(&pixel_values, &questions, &Pass::eval());
+    let config = by_rules_of_4(config_of(&golden.meta()["generation"]));
+    writes(&golden, answerer.text_decoder, &states, &vec![vec![240]; 3], "generate", &config);
+    golden.finish(&[]);
 }
 
 /// Candidates whose first tokens are the same are in an order of their own.
