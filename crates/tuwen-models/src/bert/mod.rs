@@ -10,6 +10,7 @@ mod decoder;
 mod head;
 mod json;
 mod layer;
+mod rank;
 mod sequences;
 mod states;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use rank::{RankRules, Ranking};
 pub use sequences::BertSequences;
 pub use states::{DecoderCache, EncoderStates};
 

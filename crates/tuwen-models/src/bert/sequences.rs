@@ -6,18 +6,20 @@ use super::{BertDecoder, DecoderCache, EncoderStates};
 use crate::TokenIds;
 use crate::generate::Sequences;
 
-/// Texts about images (or about questions), one for each to begin with.
+/// Texts about images (or about questions), one for each to begin with. Keys and values of an image are computed once, and
+/// shared by all texts about it without a copy.
 pub struct BertSequences<'m> {
     decoder: &'m BertDecoder,
     states: EncoderStates,
-    /// The image of each row.
+    /// The image of each text, ascending.
     images: Vec<u32>,
     cache: DecoderCache,
 }
 
 impl<'m> BertSequences<'m> {
-    /// Of states from [`BertDecoder::project`].
-    pub fn new(decoder: &'m BertDecoder, states: EncoderStates) -> Self {
+    /// Of states that may be projected already.
+    pub fn new(decoder: &'m BertDecoder, states: &EncoderStates) -> Self {
+        let states = decoder.project(&states.apart());
         Self { decoder, images: (0..states.batch() as u32).collect(), states, cache: DecoderCache::default() }
     }
 }
@@ -29,14 +31,12 @@ impl Sequences for BertSequences<'_> {
 
     fn select(&mut self, rows: &[u32]) {
         self.cache.select(rows);
-        self.images = rows.iter().map(|&row| self.images[row as usize]).collect();
-        let mut left = self.images.clone();
-        left.dedup();
-        if left.len() < self.states.batch() {
-            self.states = self.states.select(&left);
-            let place = |image| left.partition_point(|&other| other < image) as u32;
-            self.images = self.images.iter().map(|&image| place(image)).collect();
-        }
+        let images: Vec<u32> = rows.iter().map(|&row| self.images[row as usize]).collect();
+        let of_each: Vec<&[u32]> = images.chunk_by(|a, b| a == b).collect();
+        let left: Vec<u32> = of_each.iter().map(|rows| rows[0]).collect();
+        let texts: Vec<usize> = of_each.iter().map(|rows| rows.len()).collect();
+        self.states = self.states.select(&left).with_texts(&texts);
+        self.images = (0..).zip(&texts).flat_map(|(image, &texts)| vec![image; texts]).collect();
     }
 
     fn max_length(&self) -> usize {

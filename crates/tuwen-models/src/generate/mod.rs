@@ -26,8 +26,7 @@ pub trait Sequences {
     /// Reads the next tokens `[rows, new tokens]` of all rows: logits `[rows, vocab_size]` of the token after the last.
     fn step(&mut self, tokens: &TokenIds) -> Tensor;
 
-    /// Goes on with some of the rows, by their numbers. Rows that write about the same thing stand together, and about
-    /// each thing that is left there are equally many.
+    /// Goes on with some of the rows, by their numbers. Those that write about the same thing stand together.
     fn select(&mut self, rows: &[u32]);
 
     /// Most tokens that a row may have.

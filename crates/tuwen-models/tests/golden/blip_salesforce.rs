@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_models::bert::EncoderStates;
+use tuwen_models::bert::{EncoderStates, RankRules, Ranking};
 use tuwen_models::blip::weights::Layout;
 use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resized_positions};
 use tuwen_models::generate::{BeamRules, GenerationConfig};
@@ -131,9 +131,9 @@ fn answers() {
 
     let asked = answerer.ask_masked(&pixel_values, &questions, &Pass::eval());
     let candidates = golden.tokens("candidate_ids", Some("candidate_mask"));
-    let probabilities = answerer.first_token_probabilities(&asked, &candidates);
+    let probabilities = answerer.text_decoder.first_token_probabilities(&asked, &candidates);
     golden.check("rank.first_token_probability", &Tensor::new(&probabilities, &[3, 16]));
-    ranks(&golden, &answerer.rank(&asked, &candidates, 6));
+    ranks(&golden, &answerer.text_decoder.rank(&asked, &candidates, 6, RankRules::Blip));
     golden.check("train.loss", &training_loss(&golden, &answerer, &asked));
     let states = answerer.ask(&pixel_values, &questions, &Pass::eval());
     let config = by_rules_of_4(config_of(&golden.meta()["generation"]));
@@ -142,7 +142,7 @@ fn answers() {
 }
 
 /// Candidates whose first tokens are the same are in an order of their own.
-fn ranks(golden: &Golden, rankings: &[tuwen_models::blip::Ranking]) {
+fn ranks(golden: &Golden, rankings: &[Ranking]) {
     let recorded = golden.expected_integers("rank.topk_ids");
     let expected = golden.expected("rank.scores").to_vec();
     let best = golden.expected_integers("rank.best");

@@ -35,10 +35,10 @@ pub fn writes(
     let what = format!("{}: {name}", golden.name);
     let starts: Vec<Start> =
         prompts.iter().map(|prompt| Start { prompt: prompt.clone(), stream: 0 }).collect();
-    let run = |states: EncoderStates, starts: &[Start]| {
+    let run = |states: &EncoderStates, starts: &[Start]| {
         generate(&mut BertSequences::new(decoder, states), starts, config, &mut Silent).expect("writes")
     };
-    let texts = run(states.clone(), &starts);
+    let texts = run(states, &starts);
     let length = expected.len() / texts.len();
     for ((expected, prompt), texts) in expected.chunks_exact_mut(length).zip(prompts).zip(&texts) {
         // Behind the end stands what fills rows: padding, or once more the end.
@@ -48,7 +48,7 @@ pub fn writes(
         assert_eq!(got, expected[..end], "{what}");
     }
     for (i, together) in texts.iter().enumerate() {
-        let alone = run(states.select(&[i as u32]), &starts[i..=i]);
+        let alone = run(&states.select(&[i as u32]), &starts[i..=i]);
         assert_eq!(alone[0][0].ids, together[0].ids, "{what} alone");
     }
     if config.num_beams > 1 {
