@@ -27,7 +27,7 @@ pub struct Embedder<'m> {
 
 /// An image of the size that the network takes.
 #[derive(Clone, Debug)]
-pub struct Pixels(RgbImage);
+pub struct Pixels(pub(crate) RgbImage);
 
 /// Vectors of texts.
 #[derive(Clone, Debug)]

@@ -78,7 +78,7 @@ impl GroundedConfig {
         }
     }
 
-    fn vocab_size(&self) -> usize {
+    pub(crate) fn vocab_size(&self) -> usize {
         match self {
             Self::Blip(config) => config.text.vocab_size,
             Self::Albef(config) => config.text.vocab_size,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
+use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope, SeenBy};
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use super::config::{BertConfig, CrossImages};
@@ -145,8 +145,10 @@ impl CrossAttention {
     fn forward(&self, x: &Tensor, states: &[EncoderStates], at: usize) -> Tensor {
         let see = |image: usize, residual: Option<&Tensor>| {
             let (attention, states) = (self.attention(image), &states[image]);
-            let seen = states.keys_values(at, |states| attention.keys_values(states));
-            attention.attend_to(x, &seen, states.mask(), residual)
+            let seen = states.seen(at, x.shape()[0], |states| attention.keys_values(states));
+            let parts =
+                seen.iter().map(|(key_values, mask, rows)| SeenBy { key_values, mask: *mask, rows: *rows });
+            attention.attend_to_parts(x, &parts.collect::<Vec<_>>(), residual)
         };
         match self {
             Self::One(one) => one.norm.forward(&see(0, Some(x))),

@@ -10,6 +10,8 @@ mod decoder;
 mod head;
 mod json;
 mod layer;
+mod rank;
+mod sequences;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,8 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use rank::{RankRules, Ranking};
+pub use sequences::BertSequences;
 pub use states::{DecoderCache, EncoderStates};
 
 use tuwen_nn::{Embedding, LayerNorm, Pass, Scope, SequenceMask};
@@ -98,6 +102,11 @@ impl Bert {
     /// Number of layers.
     pub fn num_layers(&self) -> usize {
         self.layers.len()
+    }
+
+    /// Most tokens of a text: there is a position for each.
+    pub fn max_length(&self) -> usize {
+        self.embeddings.positions.table().shape()[0]
     }
 
     /// The table of token embeddings `[vocab_size, hidden_size]`, to which heads are tied.

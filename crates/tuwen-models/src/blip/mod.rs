@@ -13,7 +13,6 @@ mod matching;
 mod nlvr;
 pub mod presets;
 pub mod processor;
-mod rank;
 mod vqa;
 pub mod weights;
 
@@ -24,7 +23,6 @@ pub use joint::Joint;
 pub use matching::{Contrast, Matcher};
 pub use nlvr::Nlvr;
 pub use processor::BlipImageProcessor;
-pub use rank::Ranking;
 pub use vqa::Answerer;
 
 use tuwen_nn::{Init, Linear, LoadReport, Parameters, Scope};

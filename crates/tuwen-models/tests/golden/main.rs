@@ -8,5 +8,6 @@ mod golden;
 mod albef;
 mod blip_hugging_face;
 mod blip_salesforce;
-mod greedy;
+mod generation;
 mod support;
+mod written;
