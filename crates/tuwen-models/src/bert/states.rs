@@ -94,12 +94,16 @@ impl EncoderStates {
         self.parts.iter().map(Part::batch).sum()
     }
 
-    /// Whether gradients flow back through them.
-    pub(super) fn learns(&self) -> bool {
-        self.parts.iter().any(|part| match &part.seen {
-            Seen::States(states) => states.requires_grad(),
-            Seen::Projected(layers) => layers.iter().flatten().any(|layer| layer.keys.requires_grad()),
-        })
+    /// What a layer looks at: the states, or keys and values that were made of them.
+    pub(super) fn seen_by(&self, layer: usize) -> Vec<Tensor> {
+        self.parts.iter().flat_map(|part| part.seen_by(layer)).collect()
+    }
+
+    /// The same for this layer alone, with tensors in place of those that [`EncoderStates::seen_by`] gave.
+    pub(super) fn with_seen(&self, layer: usize, seen: &[Tensor]) -> Self {
+        let seen = seen.chunks((seen.len() / self.parts.len()).max(1));
+        let parts = self.parts.iter().zip(seen).map(|(part, seen)| part.with_seen(layer, seen));
+        Self { parts: parts.collect(), texts: self.texts.clone() }
     }
 
     /// What a layer attends to, part by part, for so many texts.
@@ -146,6 +150,28 @@ impl Part {
             images.iter().flat_map(row).collect()
         });
         Self { seen, mask }
+    }
+
+    /// What a layer looks at: the states, or keys and values that were made of them.
+    fn seen_by(&self, layer: usize) -> Vec<Tensor> {
+        match &self.seen {
+            Seen::States(states) => vec![states.clone()],
+            Seen::Projected(layers) => {
+                layers[layer].iter().flat_map(|seen| [seen.keys.clone(), seen.values.clone()]).collect()
+            }
+        }
+    }
+
+    fn with_seen(&self, layer: usize, seen: &[Tensor]) -> Self {
+        let seen = match seen {
+            [keys, values] => {
+                let mut layers = vec![None; layer + 1];
+                layers[layer] = Some(KeyValues { keys: keys.clone(), values: values.clone() });
+                Seen::Projected(layers.into())
+            }
+            states => Seen::States(states[0].clone()),
+        };
+        Self { seen, mask: self.mask.clone() }
     }
 
     fn seen(

@@ -74,7 +74,8 @@ impl Blip {
         };
         let matches = matches!(task, BlipTask::Retrieval | BlipTask::Pretrain);
         let width = config.text.hidden_size;
-        let itm_head = || Linear::new(width, 2, INIT, Init::ZEROS, &scope.enter("itm_head"));
+        let itm_head =
+            || Linear::new(width, 2, Init::fan_in(width), Init::fan_in(width), &scope.enter("itm_head"));
         Ok(Self {
             vision_model,
             text_encoder,
