@@ -9,6 +9,7 @@ pub mod blip;
 mod buckets;
 pub mod clip;
 mod cost;
+pub mod generate;
 mod resnet;
 mod shapes;
 mod sizes;

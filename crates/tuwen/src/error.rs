@@ -7,6 +7,7 @@ use tuwen_data::image::ImageError;
 use tuwen_data::tokenizer::TokenizerError;
 use tuwen_models::clip::config::ConfigError;
 use tuwen_models::clip::processor::ProcessorError;
+use tuwen_models::generate::GenerationError;
 use tuwen_nn::LoadReport;
 use tuwen_tensor::checkpoint::CheckpointError;
 
@@ -188,6 +189,17 @@ pub enum Error {
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A model that cannot write what is asked of it.
+    #[error("{model} cannot write {what}: its checkpoint was made for something else")]
+    CannotWrite {
+        /// The model.
+        model: String,
+        /// Captions or answers.
+        what: &'static str,
+    },
+    /// Texts cannot be written as is asked.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
     /// Something that a checkpoint was not made for.
     #[error("{model} cannot {wanted}; it can {}", has.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Unable {

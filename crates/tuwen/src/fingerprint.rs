@@ -68,8 +68,14 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn add(&mut self, word: u64) {
+    /// Adds a word.
+    pub(crate) fn add(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
+    /// The number of all that was added.
+    pub(crate) fn value(&self) -> u64 {
+        self.0
     }
 }
 

@@ -18,7 +18,9 @@
 
 mod ability;
 mod adapter;
+mod answerer;
 mod builtin;
+mod captioner;
 mod class_cache;
 mod classifier;
 pub mod convert;
@@ -38,11 +40,14 @@ mod place;
 mod source;
 pub mod templates;
 mod towers;
+mod writing;
 
 use std::path::PathBuf;
 
 pub use ability::Ability;
 pub use adapter::{Adapter, write as write_adapter};
+pub use answerer::{Answerer, Candidates, RankedAnswer};
+pub use captioner::Captioner;
 pub use classifier::LinearClassifier;
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
@@ -61,6 +66,8 @@ pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;
 pub use tuwen_kernels::{Precision, UnknownPrecision};
 pub use tuwen_models::clip::ImageFeatures;
+pub use tuwen_models::generate;
+pub use writing::{SeenImages, WritingOptions, Written};
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@
 
 mod alpha;
 mod decode;
+mod encode;
 mod error;
 mod normalizer;
 mod orientation;

@@ -11,6 +11,8 @@ mod explain;
 mod head;
 mod json;
 mod layer;
+mod rank;
+mod sequences;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use rank::{RankRules, Ranking};
+pub use sequences::BertSequences;
 pub use states::{DecoderCache, EncoderStates};
 
 use tuwen_nn::{Embedding, LayerNorm, Pass, Scope, SequenceMask};
@@ -101,6 +105,11 @@ impl Bert {
         self.layers.len()
     }
 
+    /// Most tokens of a text: there is a position for each.
+    pub fn max_length(&self) -> usize {
+        self.embeddings.positions.table().shape()[0]
+    }
+
     /// The table of token embeddings `[vocab_size, hidden_size]`, to which heads are tied.
     pub fn token_table(&self) -> Tensor {
         self.embeddings.words.table()
@@ -139,7 +148,7 @@ impl Bert {
 
     /// What goes into the first layer: `[batch, tokens]` to `[batch, tokens, hidden_size]`.
     pub fn embed(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
-        let hidden = self.embeddings.forward(tokens, 0);
+        let hidden = pass.dropout(&self.embeddings.forward(tokens, 0));
         pass.record(|| format!("{}.embeddings", self.name), || hidden.clone());
         hidden
     }
@@ -155,11 +164,19 @@ impl Bert {
     ) -> Tensor {
         let mut hidden = hidden.clone();
         for i in layers {
-            let (layer, mask, states) = (self.layers[i].clone(), mask.clone(), states.to_vec());
-            let again = !states.iter().any(EncoderStates::learns);
-            let block = move |x: &Tensor, _: &Pass| layer.forward(x, mask.of_layer(), &states, i);
-            // A block that is computed again has one input: what it looks at besides must not learn.
-            hidden = if again { pass.block(&hidden, block) } else { block(&hidden, pass) };
+            let (layer, mask) = (self.layers[i].clone(), mask.clone());
+            let looked_at = if layer.looks() { states } else { &[] };
+            let seen: Vec<Vec<Tensor>> = looked_at.iter().map(|states| states.seen_by(i)).collect();
+            // What the block looks at is an input of it too, through which gradients flow.
+            let inputs: Vec<&Tensor> = [&hidden].into_iter().chain(seen.iter().flatten()).collect();
+            let looked_at = looked_at.to_vec();
+            hidden = pass.block_of(&inputs, move |inputs, pass| {
+                let each = (inputs.len() - 1) / looked_at.len().max(1);
+                let seen = inputs[1..].chunks(each.max(1));
+                let states: Vec<EncoderStates> =
+                    looked_at.iter().zip(seen).map(|(states, seen)| states.with_seen(i, seen)).collect();
+                layer.forward(&inputs[0], mask.of_layer(), &states, i, pass)
+            });
             pass.record(|| format!("{}.layer.{i}", self.name), || hidden.clone());
         }
         hidden

@@ -14,7 +14,6 @@ mod matching;
 mod nlvr;
 pub mod presets;
 pub mod processor;
-mod rank;
 mod vqa;
 pub mod weights;
 
@@ -25,7 +24,6 @@ pub use joint::Joint;
 pub use matching::{Contrast, Matcher};
 pub use nlvr::Nlvr;
 pub use processor::BlipImageProcessor;
-pub use rank::Ranking;
 pub use vqa::Answerer;
 
 use tuwen_nn::{Init, Linear, LoadReport, Parameters, Scope};
@@ -77,7 +75,8 @@ impl Blip {
         };
         let matches = matches!(task, BlipTask::Retrieval | BlipTask::Pretrain);
         let width = config.text.hidden_size;
-        let itm_head = || Linear::new(width, 2, INIT, Init::ZEROS, &scope.enter("itm_head"));
+        let itm_head =
+            || Linear::new(width, 2, Init::fan_in(width), Init::fan_in(width), &scope.enter("itm_head"));
         Ok(Self {
             vision_model,
             text_encoder,

@@ -9,5 +9,6 @@ mod albef;
 mod blip_hugging_face;
 mod blip_salesforce;
 mod explain;
-mod greedy;
+mod generation;
 mod support;
+mod written;
