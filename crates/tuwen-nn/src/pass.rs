@@ -97,7 +97,8 @@ impl Pass {
     /// A training pass as this one that leaves no trace.
     pub fn rehearsal(&self) -> Self {
         let dropout = self.dropout.clone();
-        Self { all_tokens: self.all_tokens, dropout, ..Self::rehearse() }.with_checkpointing(self.checkpointing)
+        Self { all_tokens: self.all_tokens, dropout, ..Self::rehearse() }
+            .with_checkpointing(self.checkpointing)
     }
 
     /// x with a part left out, if this pass does so.
@@ -130,7 +131,9 @@ impl Pass {
         if !self.checkpointing || !self.is_training() {
             let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
             return match &self.dropout {
-                Some(dropout) => block(&inputs, &Self::inside(self.mode, Some((dropout.rate, dropout.next())))),
+                Some(dropout) => {
+                    block(&inputs, &Self::inside(self.mode, Some((dropout.rate, dropout.next()))))
+                }
                 None => block(&inputs, self),
             };
         }

@@ -50,8 +50,7 @@ impl EncoderLayer {
         let attention = scope.enter("self_attn");
         let mlp = scope.enter("mlp");
         let [bias1, bias2] = init.mlp_biases;
-        let linear =
-            |name, inner, out, weight, bias| Linear::new(inner, out, weight, bias, &mlp.enter(name));
+        let linear = |name, inner, out, weight, bias| Linear::new(inner, out, weight, bias, &mlp.enter(name));
         Self {
             self_attn: MultiHeadAttention::new(
                 hidden_size,

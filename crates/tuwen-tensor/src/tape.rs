@@ -118,10 +118,7 @@ pub fn checkpoint(x: &Tensor, mut f: impl FnMut(&Tensor) -> Tensor + Send + 'sta
 }
 
 /// As [`checkpoint`] for a function of several tensors.
-pub fn checkpoint_of(
-    inputs: &[&Tensor],
-    mut f: impl FnMut(&[Tensor]) -> Tensor + Send + 'static,
-) -> Tensor {
+pub fn checkpoint_of(inputs: &[&Tensor], mut f: impl FnMut(&[Tensor]) -> Tensor + Send + 'static) -> Tensor {
     let given: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
     if !RECORDING.get() {
         return f(&given);

@@ -10,6 +10,7 @@ mod decoder;
 mod head;
 mod json;
 mod layer;
+mod loss;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use loss::NextTokens;
 pub use states::{DecoderCache, EncoderStates};
 
 use tuwen_nn::{Embedding, LayerNorm, Pass, Scope, SequenceMask};

@@ -11,7 +11,8 @@ pub fn dropout(x: &Tensor, rate: f32, seed: u64) -> Tensor {
     assert!((0.0..1.0).contains(&rate), "a dropout of {rate}");
     let shape = x.shape().to_vec();
     // Made again in the backward pass: that is cheaper than to keep it.
-    let masked = move |x: &Tensor| ops::mul(x, &Tensor::on(x.device(), &mask(x.elements(), rate, seed), &shape));
+    let masked =
+        move |x: &Tensor| ops::mul(x, &Tensor::on(x.device(), &mask(x.elements(), rate, seed), &shape));
     let y = masked(&x.detach());
     if !needs_tape(&[x]) {
         return y;

@@ -114,8 +114,7 @@ fn weighted_and_smoothed_cross_entropy() {
             })
             .collect();
         let weights: Vec<f32> = (0..rows).map(|row| 0.3 * row as f32 - 0.1).collect();
-        let op =
-            |t: &[Tensor]| ops::weighted_cross_entropy(&t[0], Targets::Smoothed(&ids, 0.2), &weights);
+        let op = |t: &[Tensor]| ops::weighted_cross_entropy(&t[0], Targets::Smoothed(&ids, 0.2), &weights);
         check(&format!("[{rows}, {classes}]"), &[input(&[rows, classes], 1)], op, |v| {
             let losses = reference::cross_entropy(&v[0], &smooth, classes);
             vec![losses.iter().zip(&weights).map(|(loss, &weight)| loss * f64::from(weight)).sum()]
