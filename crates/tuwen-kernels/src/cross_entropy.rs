@@ -12,6 +12,8 @@ use crate::threads::{CHUNK, SendPtr, parallel_for};
 pub enum Targets<'a> {
     /// The right class of each row.
     Classes(&'a [u32]),
+    /// The right class of each row, of whose weight of one this part is shared among all classes (label smoothing).
+    Smoothed(&'a [u32], f32),
     /// A weight for each class of each row, shaped as the logits.
     Soft(&'a [f32]),
 }
@@ -20,6 +22,7 @@ pub enum Targets<'a> {
 #[derive(Clone, Copy)]
 enum Target<'a> {
     Class(usize),
+    Smoothed(usize, f32),
     Soft(&'a [f32]),
 }
 
@@ -35,6 +38,10 @@ multiversion! {
 
     fn dot_row(a: &[f32], b: &[f32]) -> f32 {
         sum_of([a, b], |[a, b]| a * b)
+    }
+
+    fn subtract(dlogits: &mut [f32], value: f32) {
+        dlogits.iter_mut().for_each(|d| *d -= value);
     }
 
     fn subtract_soft(dlogits: &mut [f32], target: &[f32], total: f32) {
@@ -72,6 +79,14 @@ pub fn cross_entropy(
                 }
                 lse - x[class]
             }
+            Target::Smoothed(class, shared) => {
+                let each = shared / cols as f32;
+                if let Some(dx) = dx {
+                    subtract(dx, each);
+                    dx[class] -= 1.0 - shared;
+                }
+                lse - (1.0 - shared) * x[class] - each * sum_row(x)
+            }
             Target::Soft(weights) => {
                 let total = sum_row(weights);
                 if let Some(dx) = dx {
@@ -102,6 +117,14 @@ pub fn binary_cross_entropy(
                     dx[class] -= 1.0;
                 }
                 softplus_sum(x) - x[class]
+            }
+            Target::Smoothed(class, shared) => {
+                let each = shared / cols as f32;
+                if let Some(dx) = dx {
+                    subtract(dx, each);
+                    dx[class] -= 1.0 - shared;
+                }
+                softplus_sum(x) - (1.0 - shared) * x[class] - each * sum_row(x)
             }
             Target::Soft(weights) => {
                 if let Some(dx) = dx {
@@ -135,6 +158,7 @@ fn each_row(
             let x = &logits[row * cols..][..cols];
             let target = match targets {
                 Targets::Classes(classes) => Target::Class(classes[row] as usize),
+                Targets::Smoothed(classes, shared) => Target::Smoothed(classes[row] as usize, shared),
                 Targets::Soft(weights) => Target::Soft(&weights[row * cols..][..cols]),
             };
             // SAFETY: each row belongs to one task; the lengths were checked.
@@ -149,7 +173,7 @@ fn each_row(
 fn check(logits: &[f32], targets: Targets, rows: usize, cols: usize) {
     assert_eq!(logits.len(), rows * cols, "cross entropy: logits are not [{rows}, {cols}]");
     match targets {
-        Targets::Classes(classes) => {
+        Targets::Classes(classes) | Targets::Smoothed(classes, _) => {
             assert_eq!(classes.len(), rows, "cross entropy: one class per row");
             if let Some(class) = classes.iter().find(|&&class| class as usize >= cols) {
                 panic!("cross entropy: class {class} of {cols}");

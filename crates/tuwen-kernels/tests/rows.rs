@@ -319,9 +319,12 @@ fn cross_entropies() {
                 .collect();
             // Soft targets need not sum to 1.
             let soft: Vec<f32> = noise(rows * cols, 2).iter().map(|v| v.abs() / cols as f32).collect();
-            for (targets, weights) in
-                [(Targets::Classes(&classes), hard), (Targets::Soft(&soft), to_f64(&soft))]
-            {
+            let smooth = hard.iter().map(|weight| 0.9 * weight + 0.1 / cols as f64).collect();
+            for (targets, weights) in [
+                (Targets::Classes(&classes), hard),
+                (Targets::Smoothed(&classes, 0.1), smooth),
+                (Targets::Soft(&soft), to_f64(&soft)),
+            ] {
                 let expected = definition(&to_f64(&logits), &weights, cols);
                 let (mut loss, mut gradient) = (vec![f32::NAN; rows], vec![f32::NAN; rows * cols]);
                 kernel(&logits, targets, cols, &mut loss, None);

@@ -23,6 +23,20 @@ impl TokenIds {
         &self.ids[row * self.length..][..self.length]
     }
 
+    /// Some of the texts, by their numbers.
+    #[must_use]
+    pub fn select(&self, rows: &[u32]) -> Self {
+        let mask_of = |mask: &Vec<bool>| {
+            let row = |&row: &u32| mask[row as usize * self.length..][..self.length].iter().copied();
+            rows.iter().flat_map(row).collect()
+        };
+        Self {
+            ids: rows.iter().flat_map(|&row| self.row(row as usize).iter().copied()).collect(),
+            length: self.length,
+            attention_mask: self.attention_mask.as_ref().map(mask_of),
+        }
+    }
+
     /// The same texts with another first token.
     #[must_use]
     pub fn starting_with(mut self, id: u32) -> Self {
@@ -38,6 +52,7 @@ mod tests {
     #[test]
     fn each_row_gets_another_first_token() {
         let tokens = TokenIds { ids: vec![1, 2, 3, 4, 5, 6], length: 3, attention_mask: None };
+        assert_eq!(tokens.select(&[1, 1]).ids, [4, 5, 6, 4, 5, 6]);
         assert_eq!(tokens.starting_with(9).ids, [9, 2, 3, 9, 5, 6]);
     }
 }

@@ -87,6 +87,7 @@ impl VisionTransformer {
             out_proj: Init::fan_in(width),
             fc1: Init::fan_in(width),
             fc2: Init::fan_in(config.intermediate_size),
+            mlp_biases: [width, config.intermediate_size].map(Init::fan_in),
         };
         let position_scope = embeddings.enter("position_embedding");
         Self {
@@ -100,17 +101,24 @@ impl VisionTransformer {
         }
     }
 
-    /// BLIP's and ALBEF's, which is timm's: a bias of the patches, no norm before the layers. Everything begins normal with
-    /// a standard deviation of 0.02.
+    /// BLIP's and ALBEF's, which is timm's: a bias of the patches, no norm before the layers. Linear layers and
+    /// positions begin normal with a standard deviation of 0.02, biases at zero, the patches as PyTorch's convolutions.
     pub fn timm(config: &VitConfig, scope: &Scope) -> Self {
         let width = config.hidden_size;
         let normal = Init::Normal(0.02);
         let embeddings = scope.enter("embeddings");
         let patches = embeddings.enter("patch_embedding");
-        let init = EncoderLayerInit { qkv: normal, out_proj: normal, fc1: normal, fc2: normal };
+        let init = EncoderLayerInit {
+            qkv: normal,
+            out_proj: normal,
+            fc1: normal,
+            fc2: normal,
+            mlp_biases: [Init::ZEROS; 2],
+        };
+        let patch_init = Init::fan_in(3 * config.patch_size * config.patch_size);
         Self {
             class_embedding: embeddings.param("class_embedding", &[1, 1, width], normal),
-            patch_embedding: Linear::conv_patch_with_bias(config.patch_size, width, normal, &patches),
+            patch_embedding: Linear::conv_patch_with_bias(config.patch_size, width, patch_init, &patches),
             position_embedding: embeddings.param(
                 "position_embedding",
                 &[1, config.positions(), width],

@@ -31,15 +31,15 @@ impl MultiHeadAttention {
         Self { q_proj, k_proj, v_proj, out_proj, heads }
     }
 
-    /// `out_proj(attention(x)) + residual`.
+    /// `out_proj(attention(x)) + residual`, if there is one.
     ///
     /// Shapes: `[batch, tokens, width]` to the same.
-    pub fn forward(&self, x: &Tensor, mask: AttentionMask, residual: &Tensor) -> Tensor {
+    pub fn forward(&self, x: &Tensor, mask: AttentionMask, residual: Option<&Tensor>) -> Tensor {
         let attended = match self.attend_to_self(x, mask) {
             Some(attended) => attended,
             None => self.attended(x, x, mask),
         };
-        self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
+        self.out_proj.forward_fused(&attended, Activation::Identity, residual)
     }
 
     /// `out_proj(attention) + residual`, where `queries` ask and `x` gives keys and values.

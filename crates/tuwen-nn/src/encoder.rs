@@ -101,7 +101,13 @@ mod tests {
             layer_norm_eps: 1e-5,
         };
         let normal = Init::Normal(0.3);
-        let init = EncoderLayerInit { qkv: normal, out_proj: normal, fc1: normal, fc2: normal };
+        let init = EncoderLayerInit {
+            qkv: normal,
+            out_proj: normal,
+            fc1: normal,
+            fc2: normal,
+            mlp_biases: [normal; 2],
+        };
         let scope = Scope::init(4);
         let encoder = Encoder::new("x", layers, &config, &init, &scope);
         (encoder, scope.finish().expect("nothing is loaded"))

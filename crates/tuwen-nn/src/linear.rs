@@ -31,9 +31,9 @@ impl Linear {
         Self { weight: scope.weight("weight", &[out, 3, side, side], weight), bias: None, lora: None }
     }
 
-    /// As [`Linear::conv_patch`] with a bias `[out]`, which begins at zero.
+    /// As [`Linear::conv_patch`] with a bias `[out]`, which begins as the weight.
     pub fn conv_patch_with_bias(side: usize, out: usize, weight: Init, scope: &Scope) -> Self {
-        let bias = scope.param("bias", &[out], Init::ZEROS);
+        let bias = scope.param("bias", &[out], weight);
         Self { bias: Some(bias), ..Self::conv_patch(side, out, weight, scope) }
     }
 

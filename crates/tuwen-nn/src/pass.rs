@@ -1,8 +1,8 @@
 //! One forward pass: its mode, and the named intermediates that it is asked to keep.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-use tuwen_tensor::{Tensor, checkpoint};
+use tuwen_tensor::{Tensor, checkpoint_of, ops};
 
 /// Mode and trace of a forward pass.
 #[derive(Default)]
@@ -11,6 +11,7 @@ pub struct Pass {
     checkpointing: bool,
     all_tokens: bool,
     trace: Option<RefCell<Vec<(String, Tensor)>>>,
+    dropout: Option<Dropout>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,24 @@ enum Mode {
     Eval,
     Train,
     Rehearse,
+}
+
+/// How much is left out at random, and which numbers decide what.
+#[derive(Clone, Default)]
+struct Dropout {
+    rate: f32,
+    seed: u64,
+    /// Draws so far.
+    drawn: Cell<u64>,
+}
+
+impl Dropout {
+    /// The seed of the next draw.
+    fn next(&self) -> u64 {
+        let drawn = self.drawn.replace(self.drawn.get() + 1);
+        // An odd factor keeps the seeds of one pass apart; mixing is the generator's.
+        self.seed ^ (drawn + 1).wrapping_mul(0xd1b5_4a32_d192_ed03)
+    }
 }
 
 impl Pass {
@@ -53,6 +72,13 @@ impl Pass {
         Self { checkpointing, ..self }
     }
 
+    /// Leaves out a part of what [`Pass::dropout`] is given, in training. The seed and the order of the layers decide
+    /// which, so that two passes with the same seed leave out the same.
+    pub fn with_dropout(self, rate: f32, seed: u64) -> Self {
+        let dropout = Dropout { rate, seed, drawn: Cell::new(0) };
+        Self { dropout: (rate > 0.0 && self.is_training()).then_some(dropout), ..self }
+    }
+
     /// Whether the states of all tokens are computed, though only one is pooled.
     pub fn is_of_all_tokens(&self) -> bool {
         self.all_tokens
@@ -70,20 +96,60 @@ impl Pass {
 
     /// A training pass as this one that leaves no trace.
     pub fn rehearsal(&self) -> Self {
-        Self { all_tokens: self.all_tokens, ..Self::rehearse() }.with_checkpointing(self.checkpointing)
+        let dropout = self.dropout.clone();
+        Self { all_tokens: self.all_tokens, dropout, ..Self::rehearse() }
+            .with_checkpointing(self.checkpointing)
+    }
+
+    /// x with a part left out, if this pass does so.
+    pub fn dropout(&self, x: &Tensor) -> Tensor {
+        match &self.dropout {
+            Some(dropout) => ops::dropout(x, dropout.rate, dropout.next()),
+            None => x.clone(),
+        }
+    }
+
+    /// `dropout(branch) + x`. Where nothing is left out, the branch adds x itself, which costs nothing.
+    pub fn residual(&self, x: &Tensor, branch: impl FnOnce(Option<&Tensor>) -> Tensor) -> Tensor {
+        match &self.dropout {
+            Some(_) => ops::add(&self.dropout(&branch(None)), x),
+            None => branch(Some(x)),
+        }
     }
 
     /// Runs a block of a network, from one tensor to one, under gradient checkpointing if this pass has it.
     pub fn block(&self, x: &Tensor, block: impl Fn(&Tensor, &Self) -> Tensor + Send + 'static) -> Tensor {
+        self.block_of(&[x], move |inputs, pass| block(&inputs[0], pass))
+    }
+
+    /// As [`Pass::block`] for a block of several tensors.
+    pub fn block_of(
+        &self,
+        inputs: &[&Tensor],
+        block: impl Fn(&[Tensor], &Self) -> Tensor + Send + 'static,
+    ) -> Tensor {
         if !self.checkpointing || !self.is_training() {
-            return block(x, self);
+            let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
+            return match &self.dropout {
+                Some(dropout) => {
+                    block(&inputs, &Self::inside(self.mode, Some((dropout.rate, dropout.next()))))
+                }
+                None => block(&inputs, self),
+            };
         }
         let mut mode = self.mode;
-        checkpoint(x, move |x| {
-            let pass = Self { mode, ..Self::default() };
+        let dropout = self.dropout.as_ref().map(|dropout| (dropout.rate, dropout.next()));
+        checkpoint_of(inputs, move |inputs| {
+            let pass = Self::inside(mode, dropout);
             mode = Mode::Rehearse;
-            block(x, &pass)
+            block(inputs, &pass)
         })
+    }
+
+    /// The pass inside a block: it leaves out the same however often the block runs.
+    fn inside(mode: Mode, dropout: Option<(f32, u64)>) -> Self {
+        let dropout = dropout.map(|(rate, seed)| Dropout { rate, seed, drawn: Cell::new(0) });
+        Self { mode, dropout, ..Self::default() }
     }
 
     /// Keeps an intermediate if this pass is traced; otherwise neither closure runs.
@@ -97,5 +163,31 @@ impl Pass {
     /// The kept intermediates.
     pub fn into_trace(self) -> Vec<(String, Tensor)> {
         self.trace.map(RefCell::into_inner).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_leaves_out_the_same_whether_it_is_kept_or_computed_again() {
+        let run = |checkpointing| {
+            let x = Tensor::full(1.0, &[4, 32]).leaf();
+            let pass = Pass::train().with_checkpointing(checkpointing).with_dropout(0.5, 9);
+            let block = |x: &Tensor, pass: &Pass| pass.dropout(&pass.dropout(x));
+            let y = pass.dropout(&pass.block(&pass.block(&x, block), block));
+            let values = y.to_vec();
+            (values, ops::sum(&y).backward().take(&x).expect("x is a leaf").to_vec())
+        };
+        let (kept, again) = (run(false), run(true));
+        assert_eq!(kept, again);
+        assert!(kept.0.contains(&0.0) && kept.0.iter().any(|&value| value > 1.0));
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_use() {
+        let x = Tensor::full(1.0, &[8, 8]);
+        assert_eq!(Pass::eval().with_dropout(0.5, 1).dropout(&x).to_vec(), x.to_vec());
     }
 }

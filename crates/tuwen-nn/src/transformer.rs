@@ -30,6 +30,8 @@ pub struct EncoderLayerInit {
     pub fc1: Init,
     /// Second matrix of the MLP.
     pub fc2: Init,
+    /// Biases of the MLP's two matrices.
+    pub mlp_biases: [Init; 2],
 }
 
 /// `x + attention(norm(x))`, then `x + mlp(norm(x))`.
@@ -47,8 +49,8 @@ impl EncoderLayer {
         let norm = |name| LayerNorm::new(hidden_size, config.layer_norm_eps, &scope.enter(name));
         let attention = scope.enter("self_attn");
         let mlp = scope.enter("mlp");
-        let linear =
-            |name, inner, out, weight| Linear::new(inner, out, weight, Init::fan_in(inner), &mlp.enter(name));
+        let [bias1, bias2] = init.mlp_biases;
+        let linear = |name, inner, out, weight, bias| Linear::new(inner, out, weight, bias, &mlp.enter(name));
         Self {
             self_attn: MultiHeadAttention::new(
                 hidden_size,
@@ -59,8 +61,8 @@ impl EncoderLayer {
             ),
             layer_norm1: norm("layer_norm1"),
             mlp: Mlp::new(
-                linear("fc1", hidden_size, intermediate_size, init.fc1),
-                linear("fc2", intermediate_size, hidden_size, init.fc2),
+                linear("fc1", hidden_size, intermediate_size, init.fc1, bias1),
+                linear("fc2", intermediate_size, hidden_size, init.fc2, bias2),
                 config.hidden_act,
             ),
             layer_norm2: norm("layer_norm2"),
@@ -69,7 +71,7 @@ impl EncoderLayer {
 
     /// Shapes: `[batch, tokens, hidden_size]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
-        self.mlp_of_normed(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, x))
+        self.mlp_of_normed(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, Some(x)))
     }
 
     /// As [`EncoderLayer::forward`] for one token of each sequence, at these positions: all give keys and values, the
@@ -88,7 +90,7 @@ impl EncoderLayer {
 
     /// `mlp(norm(x)) + x`.
     fn mlp_of_normed(&self, x: &Tensor) -> Tensor {
-        self.mlp.forward(&self.layer_norm2.forward(x), x)
+        self.mlp.forward(&self.layer_norm2.forward(x), Some(x))
     }
 }
 

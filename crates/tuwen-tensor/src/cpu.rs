@@ -69,6 +69,7 @@ fn output_len(shape: &ConvShape) -> usize {
 fn of_kernels(targets: Targets<'_>) -> kernels::Targets<'_> {
     match targets {
         Targets::Classes(ids) => kernels::Targets::Classes(ids),
+        Targets::Smoothed(ids, shared) => kernels::Targets::Smoothed(ids, shared),
         Targets::Soft(values) => kernels::Targets::Soft(values),
     }
 }

@@ -25,6 +25,6 @@ pub use deferred::Deferred;
 pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed, Weight};
 pub use ops::{AttentionMask, Targets};
 pub use param::Param;
-pub use tape::{Gradients, checkpoint, no_grad};
+pub use tape::{Gradients, checkpoint, checkpoint_of, no_grad};
 pub use tensor::Tensor;
 pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};

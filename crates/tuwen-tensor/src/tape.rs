@@ -114,26 +114,38 @@ fn record_with_leaves(
 ///
 /// `f` computes the same each time, whatever it does besides; parameters that it uses get their gradients.
 pub fn checkpoint(x: &Tensor, mut f: impl FnMut(&Tensor) -> Tensor + Send + 'static) -> Tensor {
+    checkpoint_of(&[x], move |inputs| f(&inputs[0]))
+}
+
+/// As [`checkpoint`] for a function of several tensors.
+pub fn checkpoint_of(inputs: &[&Tensor], mut f: impl FnMut(&[Tensor]) -> Tensor + Send + 'static) -> Tensor {
+    let given: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
     if !RECORDING.get() {
-        return f(x);
+        return f(&given);
     }
-    let met = MET_TAPE.replace(x.node().is_some());
-    let y = no_grad(|| f(x));
+    let wanted: Vec<bool> = given.iter().map(Tensor::requires_grad).collect();
+    let met = MET_TAPE.replace(wanted.contains(&true));
+    let y = no_grad(|| f(&given));
     let on_tape = MET_TAPE.get();
     MET_TAPE.set(met || on_tape);
     if !on_tape {
         return y;
     }
-    let (saved, wanted) = (x.detach(), x.node().is_some());
-    record_with_leaves(y, &[x], move |dy, sum, gradients| {
-        let x = if wanted { saved.leaf() } else { saved };
-        let mut inner = with_recording(true, || f(&x)).backward_from(dy);
-        let dx = inner.take(&x);
+    let saved: Vec<Tensor> = given.iter().map(Tensor::detach).collect();
+    drop(given);
+    record_with_leaves(y, inputs, move |dy, sum, gradients| {
+        let as_given = |(saved, wanted): (Tensor, bool)| if wanted { saved.leaf() } else { saved };
+        let inputs: Vec<Tensor> = saved.into_iter().zip(wanted).map(as_given).collect();
+        let mut inner = with_recording(true, || f(&inputs)).backward_from(dy);
+        let mut of_inputs: Vec<Option<Tensor>> = inputs.iter().map(|input| inner.take(input)).collect();
         gradients.accumulate(inner);
-        vec![match (sum, dx) {
-            (Some(sum), Some(dx)) => Some(sum.accumulate(dx)),
-            (sum, dx) => sum.or(dx),
-        }]
+        if let Some(first) = of_inputs.first_mut() {
+            *first = match (sum, first.take()) {
+                (Some(sum), Some(dx)) => Some(sum.accumulate(dx)),
+                (sum, dx) => sum.or(dx),
+            };
+        }
+        of_inputs
     })
 }
 

@@ -41,7 +41,8 @@ impl Albef {
             let widths = [config.vision.hidden_size, width];
             Contrast::of_widths(widths, dim, config.temperature, &scope)
         };
-        let itm_head = |_| Linear::new(width, 2, Init::Normal(0.02), Init::ZEROS, &scope.enter("itm_head"));
+        let fan_in = Init::fan_in(width);
+        let itm_head = |_| Linear::new(width, 2, fan_in, fan_in, &scope.enter("itm_head"));
         let decoder = |decoder| BertDecoder::new(decoder, &scope.enter("text_decoder"));
         Ok(Self {
             vision_model: VisionTransformer::timm(&config.vision, &scope.enter("vision_model")),

@@ -32,8 +32,12 @@ impl BertDecoder {
 
     /// Logits of the token after each: `[batch, tokens]` to `[batch, tokens, vocab_size]`.
     pub fn forward(&self, tokens: &TokenIds, states: &EncoderStates, pass: &Pass) -> Tensor {
-        let hidden = self.bert.forward_causal(tokens, std::slice::from_ref(states), pass);
-        self.head.forward(&hidden, &self.bert.token_table())
+        self.logits(&self.bert.forward_causal(tokens, std::slice::from_ref(states), pass))
+    }
+
+    /// Logits of the token after each of some states of the network below: `[..., hidden_size]` to `[..., vocab_size]`.
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        self.head.forward(hidden, &self.bert.token_table())
     }
 
     /// Logits of the token after the last: `[rows, new tokens]` to `[rows, vocab_size]`. The rows go on from where `cache`
@@ -46,7 +50,7 @@ impl BertDecoder {
         let hidden = self.bert.forward_cached(tokens, std::slice::from_ref(states), cache);
         let [rows, length, width] = hidden.dims();
         let last = ops::narrow(&hidden, 1, length - 1, 1).reshape(&[rows, width]);
-        self.head.forward(&last, &self.bert.token_table())
+        self.logits(&last)
     }
 
     /// The network below the head.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
+use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Pass, Scope};
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use super::config::{BertConfig, CrossImages};
@@ -60,8 +60,9 @@ impl BertLayer {
         mask: AttentionMask,
         states: &[EncoderStates],
         at: usize,
+        pass: &Pass,
     ) -> Tensor {
-        self.after_attention(&self.attention.forward(x, mask), states, at)
+        self.after_attention(&self.attention.forward(x, mask, pass), states, at, pass)
     }
 
     /// The same for the next tokens of sequences whose keys and values were kept.
@@ -72,14 +73,21 @@ impl BertLayer {
         states: &[EncoderStates],
         at: usize,
     ) -> Tensor {
-        self.after_attention(&self.attention.forward_cached(x, cache), states, at)
+        self.after_attention(&self.attention.forward_cached(x, cache), states, at, &Pass::eval())
     }
 
-    fn after_attention(&self, x: &Tensor, states: &[EncoderStates], at: usize) -> Tensor {
+    fn after_attention(&self, x: &Tensor, states: &[EncoderStates], at: usize, pass: &Pass) -> Tensor {
         match &self.cross {
-            Some(cross) if !states.is_empty() => self.feed_forward.forward(&cross.forward(x, states, at)),
-            _ => self.feed_forward.forward(x),
+            Some(cross) if !states.is_empty() => {
+                self.feed_forward.forward(&cross.forward(x, states, at, pass), pass)
+            }
+            _ => self.feed_forward.forward(x, pass),
         }
+    }
+
+    /// Whether it looks at other states.
+    pub(super) fn looks(&self) -> bool {
+        self.cross.is_some()
     }
 
     /// Keys and values of states for this layer's attention to image `image`, if it looks at one.
@@ -88,7 +96,7 @@ impl BertLayer {
     }
 }
 
-/// `norm(attention(x) + x)`.
+/// `norm(dropout(attention(x)) + x)`.
 struct NormedAttention {
     attention: MultiHeadAttention,
     norm: LayerNorm,
@@ -101,8 +109,8 @@ impl NormedAttention {
         Self { attention: attention(config, seen_width, projections), norm: norm(config, &output) }
     }
 
-    fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
-        self.norm.forward(&self.attention.forward(x, mask, x))
+    fn forward(&self, x: &Tensor, mask: AttentionMask, pass: &Pass) -> Tensor {
+        self.norm.forward(&pass.residual(x, |residual| self.attention.forward(x, mask, residual)))
     }
 
     fn forward_cached(&self, x: &Tensor, cache: &mut Option<KeyValues>) -> Tensor {
@@ -142,15 +150,15 @@ impl CrossAttention {
         }
     }
 
-    fn forward(&self, x: &Tensor, states: &[EncoderStates], at: usize) -> Tensor {
+    fn forward(&self, x: &Tensor, states: &[EncoderStates], at: usize, pass: &Pass) -> Tensor {
         let see = |image: usize, residual: Option<&Tensor>| {
             let (attention, states) = (self.attention(image), &states[image]);
             let seen = states.keys_values(at, |states| attention.keys_values(states));
             attention.attend_to(x, &seen, states.mask(), residual)
         };
         match self {
-            Self::One(one) => one.norm.forward(&see(0, Some(x))),
-            Self::Two(two) => two.join(&see(0, None), &see(1, None), x),
+            Self::One(one) => one.norm.forward(&pass.residual(x, |residual| see(0, residual))),
+            Self::Two(two) => two.join(&see(0, None), &see(1, None), x, pass),
         }
     }
 }
@@ -175,18 +183,21 @@ impl TwoAttentions {
     }
 
     /// What was seen of both, joined.
-    fn join(&self, first: &Tensor, second: &Tensor, x: &Tensor) -> Tensor {
-        let joined = match &self.merge {
+    fn join(&self, first: &Tensor, second: &Tensor, x: &Tensor, pass: &Pass) -> Tensor {
+        let joined = |residual: Option<&Tensor>| match &self.merge {
             Some(merge) => {
-                merge.forward_fused(&ops::concat(&[first, second], 2), Activation::Identity, Some(x))
+                merge.forward_fused(&ops::concat(&[first, second], 2), Activation::Identity, residual)
             }
-            None => ops::add(&ops::scale(&ops::add(first, second), 0.5), x),
+            None => {
+                let mean = ops::scale(&ops::add(first, second), 0.5);
+                residual.map_or_else(|| mean.clone(), |residual| ops::add(&mean, residual))
+            }
         };
-        self.norm.forward(&joined)
+        self.norm.forward(&pass.residual(x, joined))
     }
 }
 
-/// `norm(mlp(x) + x)`.
+/// `norm(dropout(mlp(x)) + x)`.
 struct FeedForward {
     mlp: Mlp,
     norm: LayerNorm,
@@ -204,7 +215,7 @@ impl FeedForward {
         Self { mlp, norm: norm(config, &output) }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        self.norm.forward(&self.mlp.forward(x, x))
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Tensor {
+        self.norm.forward(&pass.residual(x, |residual| self.mlp.forward(x, residual)))
     }
 }

@@ -10,6 +10,7 @@ mod decoder;
 mod head;
 mod json;
 mod layer;
+mod loss;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use loss::NextTokens;
 pub use states::{DecoderCache, EncoderStates};
 
 use tuwen_nn::{Embedding, LayerNorm, Pass, Scope, SequenceMask};
@@ -138,7 +140,7 @@ impl Bert {
 
     /// What goes into the first layer: `[batch, tokens]` to `[batch, tokens, hidden_size]`.
     pub fn embed(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
-        let hidden = self.embeddings.forward(tokens, 0);
+        let hidden = pass.dropout(&self.embeddings.forward(tokens, 0));
         pass.record(|| format!("{}.embeddings", self.name), || hidden.clone());
         hidden
     }
@@ -154,11 +156,21 @@ impl Bert {
     ) -> Tensor {
         let mut hidden = hidden.clone();
         for i in layers {
-            let (layer, mask, states) = (self.layers[i].clone(), mask.clone(), states.to_vec());
-            let again = !states.iter().any(EncoderStates::learns);
-            let block = move |x: &Tensor, _: &Pass| layer.forward(x, mask.of_layer(), &states, i);
-            // A block that is computed again has one input: what it looks at besides must not learn.
-            hidden = if again { pass.block(&hidden, block) } else { block(&hidden, pass) };
+            let (layer, mask) = (self.layers[i].clone(), mask.clone());
+            let looked_at = if layer.looks() { states } else { &[] };
+            let seen: Vec<Vec<Tensor>> = looked_at.iter().map(|states| states.seen_by(i)).collect();
+            let masks: Vec<_> = looked_at.iter().map(EncoderStates::shared_mask).collect();
+            // What the block looks at is an input of it too, through which gradients flow.
+            let inputs: Vec<&Tensor> = [&hidden].into_iter().chain(seen.iter().flatten()).collect();
+            hidden = pass.block_of(&inputs, move |inputs, pass| {
+                let each = (inputs.len() - 1) / masks.len().max(1);
+                let states: Vec<EncoderStates> = inputs[1..]
+                    .chunks(each.max(1))
+                    .zip(&masks)
+                    .map(|(seen, mask)| EncoderStates::of_seen(i, seen, mask.clone()))
+                    .collect();
+                layer.forward(&inputs[0], mask.of_layer(), &states, i, pass)
+            });
             pass.record(|| format!("{}.layer.{i}", self.name), || hidden.clone());
         }
         hidden

@@ -76,12 +76,32 @@ impl EncoderStates {
         }
     }
 
-    /// Whether gradients flow back through them.
-    pub(super) fn learns(&self) -> bool {
+    /// What a layer looks at: the states, or keys and values that were made of them.
+    pub(super) fn seen_by(&self, layer: usize) -> Vec<Tensor> {
         match &self.seen {
-            Seen::States(states) => states.requires_grad(),
-            Seen::Projected(layers) => layers.iter().flatten().any(|layer| layer.keys.requires_grad()),
+            Seen::States(states) => vec![states.clone()],
+            Seen::Projected(layers) => {
+                layers[layer].iter().flat_map(|seen| [seen.keys.clone(), seen.values.clone()]).collect()
+            }
         }
+    }
+
+    /// For this layer alone, from what [`EncoderStates::seen_by`] gave.
+    pub(super) fn of_seen(layer: usize, seen: &[Tensor], mask: Option<Arc<[bool]>>) -> Self {
+        let seen = match seen {
+            [keys, values] => {
+                let mut layers = vec![None; layer + 1];
+                layers[layer] = Some(KeyValues { keys: keys.clone(), values: values.clone() });
+                Seen::Projected(layers.into())
+            }
+            states => Seen::States(states[0].clone()),
+        };
+        Self { seen, mask }
+    }
+
+    /// Which states are seen, shared.
+    pub(super) fn shared_mask(&self) -> Option<Arc<[bool]>> {
+        self.mask.clone()
     }
 
     /// Keys and values for a layer.

@@ -3,7 +3,7 @@
 use tuwen_nn::{Init, Linear, Pass, Scope};
 use tuwen_tensor::{Param, Tensor, ops};
 
-use super::{BlipConfig, Encoders, INIT};
+use super::{BlipConfig, Encoders};
 use crate::TokenIds;
 use crate::bert::{EncoderStates, first_state};
 
@@ -31,7 +31,10 @@ impl Contrast {
         temperature: bool,
         scope: &Scope,
     ) -> Self {
-        let projection = |width, name| Linear::new(width, dim, INIT, Init::ZEROS, &scope.enter(name));
+        let projection = |width, name| {
+            // As PyTorch's linear layers begin, here and in the head for matching.
+            Linear::new(width, dim, Init::fan_in(width), Init::fan_in(width), &scope.enter(name))
+        };
         Self {
             vision_proj: projection(vision, "vision_proj"),
             text_proj: projection(text, "text_proj"),

@@ -48,6 +48,8 @@ pub struct Blip {
     itm_head: Option<Linear>,
     classifier: Option<Classifier>,
     pooling: Option<Pooling>,
+    /// Whether a network of pre-training answers too.
+    answers: bool,
     parameters: Parameters,
 }
 
@@ -76,7 +78,8 @@ impl Blip {
         };
         let matches = matches!(task, BlipTask::Retrieval | BlipTask::Pretrain);
         let width = config.text.hidden_size;
-        let itm_head = || Linear::new(width, 2, INIT, Init::ZEROS, &scope.enter("itm_head"));
+        let itm_head =
+            || Linear::new(width, 2, Init::fan_in(width), Init::fan_in(width), &scope.enter("itm_head"));
         Ok(Self {
             vision_model,
             text_encoder,
@@ -85,6 +88,7 @@ impl Blip {
             itm_head: matches.then(itm_head),
             classifier: (task == BlipTask::Nlvr).then(|| Classifier::new(width, &scope.enter("cls_head"))),
             pooling: (task == BlipTask::Joint).then(|| Pooling::new(config, &scope)),
+            answers: config.answers,
             parameters: scope.finish()?,
         })
     }
@@ -99,6 +103,11 @@ impl Blip {
         &self.vision_model
     }
 
+    /// What writes, if the network has it.
+    pub fn text_decoder(&self) -> Option<&BertDecoder> {
+        self.text_decoder.as_ref()
+    }
+
     /// What writes captions, if the network can: one for captions, or from pre-training.
     pub fn captioner(&self) -> Option<Captioner<'_>> {
         let text_decoder = self.text_decoder.as_ref()?;
@@ -111,7 +120,7 @@ impl Blip {
         let (Some(text_encoder), Some(text_decoder)) = (&self.text_encoder, &self.text_decoder) else {
             return None;
         };
-        let answers = self.itm_head.is_none();
+        let answers = self.itm_head.is_none() || self.answers;
         answers.then_some(Answerer { vision_model: &self.vision_model, text_encoder, text_decoder })
     }
 

@@ -3,7 +3,6 @@
 use tuwen_nn::{Init, Linear, Pass, Scope};
 use tuwen_tensor::{Activation, Tensor, ops};
 
-use super::INIT;
 use crate::bert::{Bert, EncoderStates, first_state};
 use crate::{TokenIds, VisionTransformer};
 
@@ -15,7 +14,8 @@ pub(super) struct Classifier {
 
 impl Classifier {
     pub(super) fn new(width: usize, scope: &Scope) -> Self {
-        let linear = |out, name: usize| Linear::new(width, out, INIT, Init::ZEROS, &scope.enter(name));
+        let fan_in = Init::fan_in(width);
+        let linear = |out, name: usize| Linear::new(width, out, fan_in, fan_in, &scope.enter(name));
         Self { hidden: linear(width, 0), out: linear(2, 2) }
     }
 

@@ -38,6 +38,7 @@ impl TextTransformer {
             out_proj: residual,
             fc1: Init::Normal(((2 * width) as f32).sqrt().recip()),
             fc2: residual,
+            mlp_biases: [width, config.intermediate_size].map(Init::fan_in),
         };
         let layer = EncoderLayerConfig {
             hidden_size: width,

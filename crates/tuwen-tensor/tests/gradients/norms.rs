@@ -103,3 +103,21 @@ fn cross_entropies() {
         }
     }
 }
+
+#[test]
+fn weighted_and_smoothed_cross_entropy() {
+    for (rows, classes) in [(1, 1), (1, 5), (4, 3), (5, 17)] {
+        let ids: Vec<u32> = (0..rows).map(|row| (row * 7 % classes) as u32).collect();
+        let smooth: Vec<f64> = (0..rows * classes)
+            .map(|i| {
+                0.8 * f64::from(u8::from(ids[i / classes] as usize == i % classes)) + 0.2 / classes as f64
+            })
+            .collect();
+        let weights: Vec<f32> = (0..rows).map(|row| 0.3 * row as f32 - 0.1).collect();
+        let op = |t: &[Tensor]| ops::weighted_cross_entropy(&t[0], Targets::Smoothed(&ids, 0.2), &weights);
+        check(&format!("[{rows}, {classes}]"), &[input(&[rows, classes], 1)], op, |v| {
+            let losses = reference::cross_entropy(&v[0], &smooth, classes);
+            vec![losses.iter().zip(&weights).map(|(loss, &weight)| loss * f64::from(weight)).sum()]
+        });
+    }
+}

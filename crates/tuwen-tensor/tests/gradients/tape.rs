@@ -120,6 +120,30 @@ fn a_block_of_operations() {
     check("block", &inputs(&[&[batch, length, width], &[width], &[width], square, square]), op, definition);
 }
 
+#[test]
+fn what_is_computed_again_of_several_inputs_has_the_gradients_of_what_is_kept() {
+    let inside = Param::new(input(&[6, 6], 1).tensor(), true);
+    let gradients = |wanted: [bool; 2], recompute: bool| {
+        let inside = inside.clone();
+        let [x, z] = [3, 4].map(|seed| input(&[3, 6], seed).tensor());
+        let [x, z] = [(x, wanted[0]), (z, wanted[1])].map(|(x, wanted)| if wanted { x.leaf() } else { x });
+        let leaf = inside.value();
+        let f = move |t: &[Tensor]| ops::mul(&linear(&t[0], &inside.value()), &ops::exp(&t[1]));
+        let shared = ops::scale(&z, 0.5);
+        let y = match recompute {
+            true => checkpoint_of(&[&x, &shared], f),
+            false => f(&[x.clone(), shared.clone()]),
+        };
+        let gradients = ops::sum(&ops::mul(&y, &shared)).backward();
+        [&x, &z, &leaf].map(|leaf| gradients.get(leaf).map(Tensor::to_vec))
+    };
+    for wanted in [[true, true], [true, false], [false, true], [false, false]] {
+        let kept = gradients(wanted, false);
+        assert_eq!([kept[0].is_some(), kept[1].is_some()], wanted);
+        assert_eq!(gradients(wanted, true), kept, "inputs on the tape: {wanted:?}");
+    }
+}
+
 /// Recomputed or kept, the gradients are the same: of the input, of a parameter inside, of one used on both sides.
 #[test]
 fn what_is_computed_again_has_the_gradients_of_what_is_kept() {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Objective;
+
 /// The network: a preset, the sizes of its parts, or a checkpoint to start from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,9 @@ pub struct Model {
     /// A low-rank adapter in peft's layout: merged into the weights of `init_from`, or, with `[lora]`, trained further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<PathBuf>,
+    /// Side of the images in pixels, where it shall not be that of the preset or of the files to start from (BLIP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
     /// Width of the joint space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection_dim: Option<usize>,
@@ -65,10 +70,10 @@ pub struct Text {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokenizer {
-    /// Learn a vocabulary of this size from the training captions.
+    /// Learn a vocabulary of this size from the training captions; for BLIP, the part of `from` that its texts use most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_vocab_size: Option<usize>,
-    /// Read the tokenizer of a model directory.
+    /// Read the tokenizer of a model directory; for BLIP, also a `vocab.txt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
 }
@@ -93,8 +98,8 @@ impl Model {
 }
 
 impl Tokenizer {
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.from.is_some() && self.train_vocab_size.is_some() {
+    pub(super) fn check(&self, objective: Objective) -> Result<(), String> {
+        if objective != Objective::Blip && self.from.is_some() && self.train_vocab_size.is_some() {
             return Err("[tokenizer] takes one of: from, train_vocab_size".into());
         }
         Ok(())
