@@ -29,7 +29,9 @@ pub(crate) fn parts(
             let tokenizer = tokenizer(recipe, sources, start)?;
             let config = config(recipe, &tokenizer)?;
             let processor = BlipImageProcessor::hugging_face(config.vision.image_size);
-            (config, tokenizer, processor, Scope::init(recipe.seed))
+            // Layers are drawn with a deviation of 0.02 unless told otherwise.
+            let spread = recipe.model.initializer_range.map_or(1.0, |range| range / 0.02);
+            (config, tokenizer, processor, Scope::init(recipe.seed).with_spread(spread as f32))
         }
     };
     let preparation = GroundedPreparation::new(&config, tokenizer, processor, recipe.blip.max_words);
