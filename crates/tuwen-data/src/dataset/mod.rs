@@ -15,6 +15,7 @@ mod metadata;
 mod parquet;
 mod pattern;
 mod place;
+mod question;
 #[cfg(feature = "remote")]
 mod remote;
 mod shards;
@@ -27,6 +28,7 @@ pub use parquet::ParquetDataset;
 pub use pattern::braces as brace_names;
 use place::Place;
 pub use place::{Access, is_remote};
+pub use question::Question;
 pub use shards::files;
 pub use table::{Columns, TableDataset};
 pub use webdataset::WebDataset;
@@ -47,6 +49,8 @@ pub struct Sample {
     pub class_name: Option<String>,
     /// The number of its class.
     pub label: Option<i64>,
+    /// Questions about it with their answers; empty if there are none.
+    pub questions: Vec<Question>,
 }
 
 /// Samples that can be read in any order and from several threads.

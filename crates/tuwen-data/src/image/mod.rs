@@ -10,6 +10,7 @@ mod error;
 mod normalizer;
 mod orientation;
 mod picture;
+mod png_file;
 mod reduced;
 mod resize;
 mod transform;

@@ -7,9 +7,11 @@
 
 mod config;
 mod decoder;
+mod explain;
 mod head;
 mod json;
 mod layer;
+mod loss;
 mod rank;
 mod sequences;
 mod states;
@@ -23,6 +25,7 @@ pub use config::{BertConfig, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
+pub use loss::NextTokens;
 pub use rank::{RankRules, Ranking};
 pub use sequences::BertSequences;
 pub use states::{DecoderCache, EncoderStates};

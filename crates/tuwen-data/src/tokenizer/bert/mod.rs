@@ -4,6 +4,7 @@
 //! [`BertFlavour::HuggingFace`] the `tokenizers` library's `BertNormalizer` and `BertPreTokenizer`.
 
 mod load;
+mod subset;
 mod text;
 mod wordpiece;
 
@@ -117,6 +118,11 @@ impl BertTokenizer {
         Self { flavour, ..self.clone() }
     }
 
+    /// The text of a `vocab.txt`: a token a line.
+    pub fn vocabulary(&self) -> String {
+        self.vocabulary.tokens.iter().flat_map(|token| [token.as_str(), "\n"]).collect()
+    }
+
     /// Number of tokens; their ids are 0 to this number less one.
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.tokens.len()
@@ -125,6 +131,11 @@ impl BertTokenizer {
     /// The id of a token as it stands in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.vocabulary.ids.get(token).copied()
+    }
+
+    /// The token of an id as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocabulary.tokens.get(id as usize).map(String::as_str)
     }
 
     /// Id of `[CLS]`, the start of a text.
@@ -154,6 +165,11 @@ impl BertTokenizer {
             }
         }
         ids
+    }
+
+    /// Whether a text has words that no tokens of the vocabulary make.
+    pub fn has_unknown(&self, text: &str) -> bool {
+        self.encode(text).contains(&self.vocabulary.unknown)
     }
 
     /// The ids of texts as rows: `[CLS]`, text, `[SEP]`, padding. No row is longer than `limit`.
