@@ -17,9 +17,9 @@ mod tokens;
 mod vit;
 pub mod what_if;
 
-pub use buckets::buckets;
+pub use buckets::{buckets, by_length};
 pub use clip::config::ConfigError;
-pub use cost::{InputCost, ModelCost};
+pub use cost::{GROUNDED_TEXT, InputCost, ModelCost};
 pub use resnet::{ModifiedResNet, ResNetConfig};
 pub use tokens::TokenIds;
 pub use vit::{VisionTransformer, VitConfig};

@@ -15,7 +15,7 @@ use crate::interrupt::stop_on_interrupt;
 use crate::labels::plural;
 use crate::models::{model_failure, warn_of_cut};
 use crate::output::{Line, Origin, OutputOptions, Run, Target};
-use crate::pipeline::{Batch, Kind, Record, embed_unseen};
+use crate::pipeline::{Batch, Kind, Record, each_unseen};
 use crate::texts::{TextInputs, Texts};
 
 /// Texts that are computed together.
@@ -139,7 +139,7 @@ impl Job<'_> {
             return Ok(failed);
         }
         let mut seen = |input: &str| seen(Kind::Image, input);
-        Ok(failed + embed_unseen(&arguments.images, images, embedder, console, &mut seen, take)?)
+        Ok(failed + each_unseen(&arguments.images, images, embedder, console, &mut seen, take)?)
     }
 }
 
@@ -177,7 +177,7 @@ fn next_texts(
     }
     let embedded = embedder.texts(&good).map_err(model_failure)?;
     warn_of_cut(&good, &embedded.truncated, model, console);
-    Ok(Some(Batch { records, vectors: embedded.embeddings }))
+    Ok(Some(Batch { records, computed: embedded.embeddings }))
 }
 
 /// Keeps what is finished, and says how to go on.

@@ -1,6 +1,8 @@
 //! The verbs, a file each: their arguments and what they do.
 
+pub mod ask;
 pub mod bench;
+pub mod caption;
 pub mod classify;
 pub mod completions;
 pub mod convert;

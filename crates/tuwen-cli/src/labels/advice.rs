@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use tuwen::Model;
+use tuwen::{ClipModel, Model};
 use tuwen_data::tokenizer::ClipTokenizer;
 use unicode_script::{Script, UnicodeScript as _};
 
@@ -14,7 +14,7 @@ const SHOWN: usize = 3;
 
 /// Says which texts are in a script that the model's tokenizer knows only letter by letter or byte by byte.
 pub fn note_unknown_scripts(noun: &str, texts: &[String], model: &Model, console: &Console) {
-    let Some(tokenizer) = model.tokenizer() else { return };
+    let Some(tokenizer) = model.clip().and_then(ClipModel::tokenizer) else { return };
     let unknown: Vec<&str> =
         texts.iter().map(String::as_str).filter(|text| is_spelt_out(text, tokenizer)).collect();
     if unknown.is_empty() {

@@ -4,6 +4,8 @@
 //! LAVIS `models/albef_models/*.py`.
 
 pub mod config;
+mod cost;
+pub mod presets;
 pub mod weights;
 
 pub use config::{AlbefConfig, AlbefTask};

@@ -42,6 +42,16 @@ impl Contrast {
         }
     }
 
+    /// Embeddings of images as long as the projection makes them; otherwise as [`Contrast::embed_image`].
+    pub fn project_image(&self, states: &Tensor) -> Tensor {
+        self.vision_proj.forward(&first_state(states))
+    }
+
+    /// Embeddings of texts as long as the projection makes them; otherwise as [`Contrast::embed_text`].
+    pub fn project_text(&self, states: &Tensor) -> Tensor {
+        self.text_proj.forward(&first_state(states))
+    }
+
     /// Embeddings of unit length from states of all tokens of images: `[batch, tokens, width]` to `[batch, dim]`.
     pub fn embed_image(&self, states: &Tensor, pass: &Pass) -> Tensor {
         embed(&self.vision_proj, states, "vision_proj", pass)

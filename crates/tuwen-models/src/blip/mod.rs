@@ -7,6 +7,7 @@
 
 mod caption;
 pub mod config;
+mod cost;
 mod encoders;
 mod joint;
 mod matching;
@@ -96,6 +97,11 @@ impl Blip {
     /// The image encoder.
     pub fn vision_model(&self) -> &VisionTransformer {
         &self.vision_model
+    }
+
+    /// The projections to the joint space, where the network has them.
+    pub fn contrast(&self) -> Option<&Contrast> {
+        self.contrast.as_ref()
     }
 
     /// What writes captions, if the network can: one for captions, or from pre-training.

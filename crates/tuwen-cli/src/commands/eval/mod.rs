@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
+use tuwen::Ability;
 use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
 use tuwen_eval::annotations::AnnotationError;
 use tuwen_eval::{Encoded, Encoder, EvalError, encode};
@@ -11,6 +12,7 @@ use tuwen_eval::{Encoded, Encoder, EvalError, encode};
 use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
+use crate::models::model_failure;
 use crate::stores;
 
 mod caption;
@@ -148,6 +150,7 @@ fn measure(
 ) -> Result<Status, Failure> {
     let dataset = common.open(&data.path)?;
     let model = global.load(console)?;
+    model.require(Ability::Compare).map_err(model_failure)?;
     let began = Instant::now();
     let embedder = model.embedder();
     let encoded = encode_all(&embedder, dataset.as_ref(), console)?;

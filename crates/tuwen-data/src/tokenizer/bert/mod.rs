@@ -103,6 +103,14 @@ impl BertTokenizer {
         Self { vocabulary: Arc::new(vocabulary), flavour }
     }
 
+    /// The text of a `vocab.txt`, a token a line, without what [`BertTokenizer::for_blip`] puts behind it.
+    pub fn to_vocabulary(&self) -> String {
+        let tokens = &self.vocabulary.tokens;
+        let added = [DECODER_START, ENCODER_START];
+        let own = tokens.strip_suffix(&added.map(str::to_owned)).unwrap_or(tokens);
+        own.iter().flat_map(|token| [token.as_str(), "\n"]).collect()
+    }
+
     /// The same vocabulary used as another program does.
     #[must_use]
     pub fn with_flavour(&self, flavour: BertFlavour) -> Self {
