@@ -12,9 +12,13 @@ use crate::rng::Rng;
 
 mod color;
 mod geometry;
+mod rand_augment;
+mod tables;
+mod warp;
 
 use color::ColorMap;
 use geometry::{cut, flip, translate};
+pub use rand_augment::{Operation, RandAugment};
 
 /// How samples are varied. The default varies nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ pub struct Augment {
     pub translate: f32,
     /// Probability of a mirror image.
     pub horizontal_flip: f32,
+    /// Some of ten operations on colour and shape, as BLIP and ALBEF train with.
+    pub rand_augment: Option<RandAugment>,
     /// Random changes of colour.
     pub color_jitter: Option<ColorJitter>,
     /// Probability of a grey image.
@@ -127,6 +133,10 @@ impl Augment {
                 return fail(option, format!("expected 0 to {high}, got {value}"));
             }
         }
+        let magnitude = self.rand_augment.as_ref().map_or(0.0, |augment| augment.magnitude);
+        if !(0.0..=10.0).contains(&magnitude) {
+            return fail("augment.rand_augment.magnitude", format!("expected 0 to 10, got {magnitude}"));
+        }
         let crop = self.random_resized_crop.clone().unwrap_or_default();
         for (option, [low, high], most) in [
             ("augment.random_resized_crop.scale", crop.scale, 1.0),
@@ -169,6 +179,9 @@ impl Augment {
         if rng.chance(self.horizontal_flip) {
             flip(&mut square);
         }
+        if let Some(rand_augment) = &self.rand_augment {
+            rand_augment.apply(&mut square, rng);
+        }
         if let Some(jitter) = &self.color_jitter
             && rng.chance(jitter.probability)
         {
@@ -187,16 +200,31 @@ impl Augment {
 
     /// One of the texts, with words left out; none if there are no texts.
     pub fn text(&self, texts: &[String], rng: &mut Rng) -> Option<String> {
-        let text = texts.get(rng.below(texts.len() as u64) as usize)?;
+        self.texts(texts, 1, rng).pop()
+    }
+
+    /// So many of the texts, or all if they are fewer, with words left out.
+    pub fn texts(&self, texts: &[String], count: usize, rng: &mut Rng) -> Vec<String> {
+        let mut left: Vec<&String> = texts.iter().collect();
+        let draws = 0..count.min(texts.len());
+        draws
+            .map(|_| {
+                let text = left.swap_remove(rng.below(left.len() as u64) as usize);
+                self.without_words(text, rng)
+            })
+            .collect()
+    }
+
+    fn without_words(&self, text: &str, rng: &mut Rng) -> String {
         if self.word_dropout == 0.0 {
-            return Some(text.clone());
+            return text.to_owned();
         }
         let words: Vec<&str> = text.split_whitespace().collect();
         let mut kept: Vec<&str> = words.iter().copied().filter(|_| !rng.chance(self.word_dropout)).collect();
         if kept.is_empty() {
             kept.extend(words.get(rng.below(words.len() as u64) as usize));
         }
-        Some(kept.join(" "))
+        kept.join(" ")
     }
 }
 
@@ -271,6 +299,7 @@ mod tests {
             "word_dropout = -0.1",
             "translate = 0.6",
             "grayscale = nan",
+            "rand_augment = { magnitude = 11.0 }",
             "random_resized_crop = { scale = [0.9, 0.5] }",
             "random_resized_crop = { ratio = [0.0, 1.0] }",
             "random_resized_crop = { scale = [0.5, 1.5] }",

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::augment::Augment;
-use crate::dataset::{self, DataError, Dataset, DatasetSpec};
+use crate::dataset::{self, DataError, Dataset, DatasetSpec, Question};
 use crate::image::{OPENAI_MEAN, OPENAI_STD};
 
 mod batches;
@@ -32,6 +32,10 @@ pub struct LoaderOptions {
     pub drop_last: bool,
     /// Whether a sample without any text counts as broken; otherwise its text is empty.
     pub require_text: bool,
+    /// Whether a question is text enough where one is required.
+    pub questions_suffice: bool,
+    /// Most texts, and most questions, that are drawn of a sample for a batch.
+    pub texts_per_sample: usize,
     /// Width and height of the images.
     pub image_size: usize,
     /// Mean of red, green and blue, in parts of 255.
@@ -60,6 +64,8 @@ impl Default for LoaderOptions {
             shuffle: true,
             drop_last: true,
             require_text: true,
+            questions_suffice: false,
+            texts_per_sample: 1,
             image_size: 224,
             mean: OPENAI_MEAN,
             std: OPENAI_STD,
@@ -79,6 +85,10 @@ pub struct Batch {
     pub pixel_values: Vec<f32>,
     /// A text for each sample.
     pub texts: Vec<String>,
+    /// All texts that were drawn for each sample; the first is that of `texts`.
+    pub captions: Vec<Vec<String>>,
+    /// The questions that were drawn for each sample.
+    pub questions: Vec<Vec<Question>>,
     /// The names of the samples.
     pub keys: Vec<String>,
     /// The numbers of their classes.

@@ -70,6 +70,13 @@ impl Rng {
         }
     }
 
+    /// So many of the items, or all if they are fewer, in random order.
+    pub fn some_of<T: Clone>(&mut self, items: &[T], count: usize) -> Vec<T> {
+        let mut left: Vec<&T> = items.iter().collect();
+        let draws = 0..count.min(items.len());
+        draws.map(|_| left.swap_remove(self.below(left.len() as u64) as usize).clone()).collect()
+    }
+
     /// Puts the items in random order (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

@@ -24,6 +24,14 @@ impl Init {
         Self::Uniform((fan_in as f32).sqrt().recip())
     }
 
+    /// With another standard deviation, if it is normal.
+    pub(crate) fn spread(self, factor: f32) -> Self {
+        match self {
+            Self::Normal(std) => Self::Normal(std * factor),
+            other => other,
+        }
+    }
+
     /// Draws `len` values. The same seed and name give the same values, whatever else is drawn.
     pub(crate) fn draw(self, len: usize, seed: u64, name: &str) -> Vec<f32> {
         let mut random = SplitMix64::for_name(seed, name);

@@ -90,6 +90,12 @@ impl Parameters {
     }
 }
 
+impl FromIterator<Entry> for Parameters {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        Self { entries: entries.into_iter().collect(), ..Self::default() }
+    }
+}
+
 /// The present values as a plain network has them: adapters are merged into the weights that they change.
 impl TensorSource for Parameters {
     fn names(&self) -> Vec<String> {

@@ -26,6 +26,8 @@ struct Root {
     /// Adapters and where they come from.
     lora: OnceLock<(LoraConfig, Origin)>,
     precision: OnceLock<Precision>,
+    /// By which the deviations of normal draws are multiplied.
+    spread: OnceLock<f32>,
     trainable: bool,
     found: Mutex<Found>,
 }
@@ -140,6 +142,7 @@ impl Scope {
             origin,
             lora: OnceLock::new(),
             precision: OnceLock::new(),
+            spread: OnceLock::new(),
             trainable,
             found: Mutex::default(),
         };
@@ -161,6 +164,13 @@ impl Scope {
     pub fn with_precision(self, precision: Precision) -> Self {
         // A second call comes too late for what was made already; the first one holds.
         let _ = self.root.precision.set(precision);
+        self
+    }
+
+    /// Multiplies the standard deviation of every normal draw: what suits wide layers is too little for narrow ones.
+    pub fn with_spread(self, factor: f32) -> Self {
+        // A second call comes too late for what was drawn already; the first one holds.
+        let _ = self.root.spread.set(factor);
         self
     }
 
@@ -241,7 +251,10 @@ impl Scope {
     fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind, origin: &Origin) -> Param {
         let name = self.name(&name);
         let value = match origin {
-            Origin::Init { seed } => Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape),
+            Origin::Init { seed } => {
+                let init = init.spread(self.root.spread.get().copied().unwrap_or(1.0));
+                Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape)
+            }
             Origin::Count => Tensor::shape_only_parameter(&name, shape),
             Origin::Load(source) | Origin::Compare(source) => self.read(source, &name, shape),
         };

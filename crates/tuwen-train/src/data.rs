@@ -37,8 +37,25 @@ impl Preparation {
     }
 }
 
+/// How images become pixel values.
+pub(crate) struct Images {
+    /// Side in pixels.
+    pub size: usize,
+    /// Mean of the colours.
+    pub mean: [f32; 3],
+    /// Their standard deviation.
+    pub std: [f32; 3],
+}
+
+impl Images {
+    fn of(preparation: &Preparation) -> Self {
+        let transform = &preparation.processor.transform;
+        Self { size: preparation.image_size, mean: transform.mean, std: transform.std }
+    }
+}
+
 /// Batches of the recipe's data sets, in parts of `micro_batch_size`.
-struct Parts {
+pub(crate) struct Parts {
     /// Gives the parts of batches.
     loader: Loader,
     /// In a batch.
@@ -46,28 +63,28 @@ struct Parts {
 }
 
 impl Parts {
-    /// Mixes the data sets; a sample without a text is passed over where `require_text`.
-    fn new(
+    /// Mixes the data sets; `change` sets what depends on the objective.
+    pub(crate) fn new(
         recipe: &Recipe,
         sources: &Sources,
-        preparation: &Preparation,
-        require_text: bool,
+        images: Images,
+        change: impl FnOnce(&mut LoaderOptions),
     ) -> Result<Self, TrainError> {
         let batch_size = recipe.train.batch_size;
         let micro_batch_size = recipe.train.micro_batch_size.unwrap_or(batch_size);
-        let options = LoaderOptions {
+        let mut options = LoaderOptions {
             batch_size: micro_batch_size,
             seed: recipe.seed,
-            require_text,
-            image_size: preparation.image_size,
-            mean: preparation.processor.transform.mean,
-            std: preparation.processor.transform.std,
+            image_size: images.size,
+            mean: images.mean,
+            std: images.std,
             augment: recipe.augment.clone(),
             threads: recipe.train.threads,
             prefetch: 2 * recipe.train.threads,
             cache_bytes: recipe.train.cache_megabytes << 20,
             ..LoaderOptions::default()
         };
+        change(&mut options);
         let loader = Loader::new(sources.weighted(), options)?;
         let parts = Self { loader, count: (batch_size / micro_batch_size) as u64 };
         if parts.batches_per_epoch() < recipe.train.accumulate_steps {
@@ -79,19 +96,31 @@ impl Parts {
         Ok(parts)
     }
 
-    fn batches_per_epoch(&self) -> u64 {
+    pub(crate) fn batches_per_epoch(&self) -> u64 {
         self.loader.batches_per_epoch() / self.count
     }
 
     /// The parts of each batch of one pass from `first` on.
-    fn epoch(&self, epoch: u64, first: u64) -> impl Iterator<Item = Result<Vec<Batch>, TrainError>> + use<> {
+    pub(crate) fn epoch(
+        &self,
+        epoch: u64,
+        first: u64,
+    ) -> impl Iterator<Item = Result<Vec<Batch>, TrainError>> + use<> {
         let parts = self.count;
         let mut batches = self.loader.epoch(epoch, first * parts);
         let count = self.batches_per_epoch().saturating_sub(first);
         (0..count).map(move |_| Ok(batches.by_ref().take(parts as usize).collect::<Result<_, _>>()?))
     }
 
-    fn failed_samples(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> u64 {
+        self.loader.failure_count()
+    }
+
+    pub(crate) fn shares(&self) -> Vec<Share> {
+        self.loader.shares()
+    }
+
+    pub(crate) fn failed_samples(&self) -> Vec<String> {
         let failures = self.loader.failures().into_iter();
         failures.map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
     }
@@ -109,7 +138,7 @@ impl ContrastiveData {
     /// # Errors
     /// Weights that leave nothing, or data that do not fill a batch.
     pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
-        Ok(Self { parts: Parts::new(recipe, sources, &preparation, true)?, preparation })
+        Ok(Self { parts: Parts::new(recipe, sources, Images::of(&preparation), |_| ())?, preparation })
     }
 
     /// What some samples say of all.
@@ -142,11 +171,11 @@ impl BatchSource for ContrastiveData {
     }
 
     fn failures(&self) -> u64 {
-        self.parts.loader.failure_count()
+        self.parts.failures()
     }
 
     fn shares(&self) -> Vec<Share> {
-        self.parts.loader.shares()
+        self.parts.shares()
     }
 
     fn failed_samples(&self) -> Vec<String> {
@@ -172,7 +201,9 @@ impl ClassificationData {
         preparation: Preparation,
         classes: Classes,
     ) -> Result<Self, TrainError> {
-        Ok(Self { parts: Parts::new(recipe, sources, &preparation, false)?, preparation, classes })
+        let require = |options: &mut LoaderOptions| options.require_text = false;
+        let parts = Parts::new(recipe, sources, Images::of(&preparation), require)?;
+        Ok(Self { parts, preparation, classes })
     }
 }
 
@@ -192,11 +223,11 @@ impl BatchSource for ClassificationData {
     }
 
     fn failures(&self) -> u64 {
-        self.parts.loader.failure_count()
+        self.parts.failures()
     }
 
     fn shares(&self) -> Vec<Share> {
-        self.parts.loader.shares()
+        self.parts.shares()
     }
 
     fn failed_samples(&self) -> Vec<String> {

@@ -62,9 +62,9 @@ pub(crate) fn run(
         let mut metrics = match (eval.kind, head) {
             (EvalKind::Retrieval, _) => suites::retrieval(towers, &encoded)?,
             (EvalKind::ZeroShot, _) => suites::zero_shot(towers, &encoded, &eval.templates)?,
-            (EvalKind::Classification, Some(head)) => classification(head, &encoded)?,
-            (EvalKind::Classification, None) => {
-                return Err(EvalError::Setting("this objective learns no classifier".into()));
+            (_, Some(head)) => classification(head, &encoded)?,
+            (_, None) => {
+                return Err(EvalError::Setting("this objective has no such evaluation".into()));
             }
         };
         if !encoded.failed.is_empty() {

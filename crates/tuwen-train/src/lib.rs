@@ -10,6 +10,7 @@ mod error;
 mod evaluation;
 mod export;
 mod frozen;
+mod grounded;
 mod layer_decay;
 mod log;
 pub mod memory;
@@ -26,6 +27,10 @@ pub use classification::{Classification, LabelledBatch};
 pub use contrastive::{ClipBatch, Contrastive, Pairs};
 pub use data::{ClassificationData, ContrastiveData, Preparation};
 pub use error::TrainError;
+pub use grounded::{
+    Asked, CaptionedImages, Grounded, GroundedBatch, GroundedData, GroundedPart, GroundedPreparation, Keys,
+    Negatives, Place, Teacher,
+};
 pub use log::{EvalRecord, Log, StepRecord};
 pub use objective::{BatchSource, Loss, Objective};
 pub use optimizer::{Optimizer, Settings, decays};

@@ -15,6 +15,8 @@ pub struct Settings {
     pub eps: f64,
     /// Decoupled weight decay, for the parameters that [`decays`].
     pub weight_decay: f64,
+    /// Whether it is for all parameters instead.
+    pub decays_all: bool,
     /// Greatest length of the gradient of all parameters together.
     pub grad_clip_norm: Option<f64>,
 }
@@ -62,7 +64,7 @@ impl Optimizer {
                 name: entry.name.clone(),
                 param: entry.param.clone(),
                 lr_scale: group_of(&entry.name).map_or(1.0, |group| group.lr_scale),
-                decays: decays(&entry.name, &entry.param.shape()),
+                decays: settings.decays_all || decays(&entry.name, &entry.param.shape()),
                 moments: [zeros(), zeros()],
             }
         };
@@ -176,8 +178,13 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings =
-        Settings { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.1, grad_clip_norm: None };
+    const SETTINGS: Settings = Settings {
+        betas: [0.9, 0.99],
+        eps: 1e-8,
+        weight_decay: 0.1,
+        decays_all: false,
+        grad_clip_norm: None,
+    };
 
     fn parameters() -> Parameters {
         let scope = Scope::init(1);

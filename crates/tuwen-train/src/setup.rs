@@ -6,6 +6,7 @@ use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
 use tuwen_eval::Classes;
+use tuwen_models::blip::Blip;
 use tuwen_models::clip::config::{
     LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
 };
@@ -20,12 +21,13 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 use crate::classification::Classification;
 use crate::contrastive::Contrastive;
 use crate::data::{ClassificationData, ContrastiveData, Preparation};
+use crate::grounded::{self, Grounded, GroundedData};
 use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
-const TOKENIZER: &str = "tokenizer";
+pub(crate) const TOKENIZER: &str = "tokenizer";
 
 /// Prepares contrastive pre-training: tokenizer, network, data, and the state of the newest checkpoint. Before it takes
 /// much memory, `allowed` is asked whether it may.
@@ -68,6 +70,22 @@ pub fn classification(
     let clip = Clip::new(&config, scope)?;
     let objective = Classification::new(clip, config, preparation, classes, settings)?;
     objective.prepare_export(recipe.export.dtype)?;
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares training of BLIP: tokenizer, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`].
+pub fn blip(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<Grounded, GroundedData>, TrainError> {
+    let (config, preparation, scope) = grounded::parts(&recipe, sources, start)?;
+    let data = GroundedData::new(&recipe, sources, preparation.clone())?;
+    let blip = Blip::new(&config, scope)?;
+    let objective = Grounded::new(blip, config, preparation, &recipe)?;
     Trainer::new(recipe, objective, data, start)
 }
 

@@ -14,6 +14,8 @@ pub struct Sources {
     all: Vec<Opened>,
     /// Whether classes are learnt, not texts.
     of_classes: bool,
+    /// Whether questions are learnt too.
+    of_questions: bool,
 }
 
 struct Opened {
@@ -24,8 +26,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn to_check(&self) -> Source<'_> {
-        Source { dataset: &*self.dataset, texts_repeat: self.has_templates }
+    fn to_check(&self, of_questions: bool) -> Source<'_> {
+        Source { dataset: &*self.dataset, texts_repeat: self.has_templates || of_questions }
     }
 }
 
@@ -40,7 +42,12 @@ impl Sources {
             Ok(Opened { dataset, weight: spec.weight, has_templates: !spec.caption_templates.is_empty() })
         };
         let all = recipe.data.iter().map(open).collect::<Result<_, DataError>>()?;
-        Ok(Self { all, of_classes: recipe.train.objective == Objective::Classification })
+        let objective = recipe.train.objective;
+        Ok(Self {
+            all,
+            of_classes: objective == Objective::Classification,
+            of_questions: objective == Objective::Blip && recipe.blip.answers(),
+        })
     }
 
     /// Samples in all of them.
@@ -50,8 +57,10 @@ impl Sources {
 
     /// Looks at the samples before they are learnt from. `progress` is told how many were looked at since the last time.
     pub fn check(&self, options: &CheckOptions, progress: &mut dyn FnMut(usize)) -> Vec<SourceReport> {
-        let options = CheckOptions { classes: self.of_classes, ..options.clone() };
-        let sources: Vec<Source> = self.all.iter().map(Opened::to_check).collect();
+        let options =
+            CheckOptions { classes: self.of_classes, questions: self.of_questions, ..options.clone() };
+        // The same is asked about many images.
+        let sources: Vec<Source> = self.all.iter().map(|source| source.to_check(self.of_questions)).collect();
         check(&sources, &options, progress)
     }
 
@@ -59,6 +68,22 @@ impl Sources {
     pub fn captions(&self) -> impl Iterator<Item = String> {
         let texts =
             |dataset: &dyn Dataset, index| dataset.get(index).map(|sample| sample.texts).unwrap_or_default();
+        self.all.iter().flat_map(move |source| {
+            (0..source.dataset.len()).flat_map(move |index| texts(&*source.dataset, index))
+        })
+    }
+
+    /// All captions, and questions with their answers where they are learnt.
+    pub(crate) fn all_texts(&self) -> impl Iterator<Item = String> {
+        let of_questions = self.of_questions;
+        let texts = move |dataset: &dyn Dataset, index| {
+            let Ok(Sample { mut texts, questions, .. }) = dataset.get(index) else { return Vec::new() };
+            for question in questions.into_iter().filter(|_| of_questions) {
+                texts.push(question.question);
+                texts.extend(question.answers);
+            }
+            texts
+        };
         self.all.iter().flat_map(move |source| {
             (0..source.dataset.len()).flat_map(move |index| texts(&*source.dataset, index))
         })

@@ -104,6 +104,7 @@ impl Reference {
             betas: [number(&numbers["betas"][0]), number(&numbers["betas"][1])],
             eps: number(&numbers["eps"]),
             weight_decay: number(&numbers["weight_decay"]),
+            decays_all: false,
             grad_clip_norm: None,
         };
         let schedule = Schedule {

@@ -1,4 +1,4 @@
-//! `tuwen train RECIPE.toml`: contrastive pre-training, or fine-tuning for classification, by a recipe.
+//! `tuwen train RECIPE.toml`: training of CLIP or BLIP, or fine-tuning for classification, by a recipe.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,10 @@ impl Train {
             }
             recipe::Objective::Classification => {
                 let trainer = setup::classification(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+            recipe::Objective::Blip => {
+                let trainer = setup::blip(recipe, &sources, start).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
         }

@@ -144,7 +144,7 @@ fn optimizer_steps(
 ) -> Result<()> {
     let run = Run::open(case)?;
     let HyperParameters { lr, betas, eps, weight_decay, warmup, total_steps } = steps.hyper_parameters;
-    let settings = Settings { betas, eps, weight_decay, grad_clip_norm: None };
+    let settings = Settings { betas, eps, weight_decay, decays_all: false, grad_clip_norm: None };
     let schedule = Schedule { lr, warmup_steps: warmup, total_steps, decay: Decay::Cosine };
     let mut optimizer = Optimizer::new(run.clip.parameters(), &[], settings);
     let logit_scale = || run.clip.parameters().get("logit_scale").map(|entry| entry.param.value().item());

@@ -40,6 +40,8 @@ pub struct CheckOptions {
     pub threads: usize,
     /// What is learnt is the class of an image; texts are not looked at.
     pub classes: bool,
+    /// Questions are texts too.
+    pub questions: bool,
     /// Images whose shorter side has fewer pixels are tiny.
     pub min_side: u64,
     /// Images of more pixels are huge: they cost more to decode than they can teach.
@@ -54,6 +56,7 @@ impl Default for CheckOptions {
             time: Duration::from_secs(3),
             threads: 1,
             classes: false,
+            questions: false,
             min_side: 16,
             max_pixels: 50_000_000,
         }

@@ -88,7 +88,8 @@ impl Dataset for ImageFolder {
         let label = metadata.label.or(place.map(|place| place as i64));
         let class_name = metadata.take_class_name().or(folder);
         let key = file.with_extension("").to_string_lossy().into_owned();
-        Ok(Sample { key, image, texts, class_name, label })
+        let questions = metadata.questions();
+        Ok(Sample { key, image, texts, class_name, label, questions })
     }
 }
 

@@ -3,6 +3,9 @@
 use std::string::FromUtf8Error;
 
 use serde::Deserialize;
+use serde_json::Value;
+
+use super::question::{self, Question};
 
 /// The fields of interest; others are ignored, for such files hold anything.
 #[derive(Debug, Default, Deserialize)]
@@ -13,6 +16,10 @@ pub(super) struct Metadata {
     class_name: Option<String>,
     file_class: Option<String>,
     pub(super) label: Option<i64>,
+    qa: Option<Value>,
+    question: Option<Value>,
+    answer: Option<Value>,
+    answers: Option<Value>,
 }
 
 /// The caption in a text file, unless it is empty.
@@ -45,6 +52,12 @@ impl Metadata {
             })
             .find(|texts| !texts.is_empty())
             .unwrap_or_default()
+    }
+
+    /// The questions about the image.
+    pub(super) fn questions(&self) -> Vec<Question> {
+        let answers = self.answers.as_ref().or(self.answer.as_ref());
+        question::questions(self.qa.as_ref(), [self.question.as_ref(), answers])
     }
 
     /// The name of the class.

@@ -14,6 +14,7 @@ mod metadata;
 mod parquet;
 mod pattern;
 mod place;
+mod question;
 #[cfg(feature = "remote")]
 mod remote;
 mod table;
@@ -25,6 +26,7 @@ pub use parquet::ParquetDataset;
 pub use pattern::braces as brace_names;
 use place::Place;
 pub use place::{Access, is_remote};
+pub use question::Question;
 pub use table::{Columns, TableDataset};
 pub use webdataset::WebDataset;
 
@@ -44,6 +46,8 @@ pub struct Sample {
     pub class_name: Option<String>,
     /// The number of its class.
     pub label: Option<i64>,
+    /// Questions about it with their answers; empty if there are none.
+    pub questions: Vec<Question>,
 }
 
 /// Samples that can be read in any order and from several threads.

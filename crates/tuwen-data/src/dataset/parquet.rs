@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::chunks::Chunks;
 use super::place::Place;
-use super::{DataError, Dataset, Sample, check_index};
+use super::{DataError, Dataset, Sample, check_index, question};
 use crate::guard::guarded;
 
 /// Decoded row groups are held up to about so many bytes.
@@ -26,7 +26,9 @@ const HELD_BYTES: usize = 512 << 20;
 /// The columns that are read; there must be one of the images.
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const TEXT_COLUMNS: [&str; 3] = ["captions", "caption", "text"];
-const OTHER_COLUMNS: [&str; 3] = ["key", "label", "class_name"];
+const OTHER_COLUMNS: [&str; 4] = ["key", "label", "class_name", QUESTION_COLUMN];
+/// A JSON array of questions with their answers.
+const QUESTION_COLUMN: &str = "qa";
 
 /// The rows of one or several Parquet files.
 pub struct ParquetDataset {
@@ -255,6 +257,10 @@ impl Source {
             match name.as_str() {
                 "key" => sample.key = text(field).unwrap_or_default(),
                 "class_name" => sample.class_name = text(field),
+                QUESTION_COLUMN => {
+                    let json = text(field).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+                    sample.questions = question::questions(json.as_ref(), [None, None]);
+                }
                 "label" => sample.label = integer(&field),
                 image if IMAGE_COLUMNS.contains(&image) => {
                     sample.image = image_bytes(field).unwrap_or_default();

@@ -134,8 +134,8 @@ impl Entry {
             let text = metadata::text(bytes.next().unwrap_or_default());
             texts.extend(text.map_err(|error| fail(member, error.to_string()))?);
         }
-        let class_name = metadata.take_class_name();
-        Ok(Sample { key: self.key.clone(), image, texts, class_name, label: metadata.label })
+        let (class_name, questions) = (metadata.take_class_name(), metadata.questions());
+        Ok(Sample { key: self.key.clone(), image, texts, class_name, label: metadata.label, questions })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mixture::{Mixture, Source};
 use super::{Batch, Failure, LoaderOptions};
-use crate::dataset::{DataError, Sample};
+use crate::dataset::{DataError, Question, Sample};
 use crate::guard::guarded;
 use crate::image::{Interpolation, MAX_ASPECT, Normalizer, RgbImage, decode_rgb, resize, shortest_edge_to};
 use crate::parallel;
@@ -22,6 +22,7 @@ const REQUESTS: usize = 16;
 /// What the random numbers of a sample are for.
 const FOR_IMAGE: u64 = 0;
 const FOR_TEXT: u64 = 1;
+const FOR_QUESTIONS: u64 = 2;
 
 /// All that threads share.
 pub(super) struct Shared {
@@ -48,6 +49,7 @@ struct Decoded {
     texts: Vec<String>,
     label: Option<i64>,
     class_name: Option<String>,
+    questions: Vec<Question>,
     image: RgbImage,
 }
 
@@ -126,6 +128,8 @@ impl Shared {
         let mut batch = Batch {
             pixel_values: vec![0.0; chosen.len() * 3 * options.image_size * options.image_size],
             texts: Vec::with_capacity(chosen.len()),
+            captions: Vec::with_capacity(chosen.len()),
+            questions: Vec::with_capacity(chosen.len()),
             keys: Vec::with_capacity(chosen.len()),
             labels: Vec::with_capacity(chosen.len()),
             class_names: Vec::with_capacity(chosen.len()),
@@ -148,8 +152,11 @@ impl Shared {
                 &mut random(FOR_IMAGE),
                 output,
             );
-            let text = options.augment.text(&decoded.texts, &mut random(FOR_TEXT));
-            batch.texts.push(text.unwrap_or_default());
+            let most = options.texts_per_sample;
+            let texts = options.augment.texts(&decoded.texts, most, &mut random(FOR_TEXT));
+            batch.texts.push(texts.first().cloned().unwrap_or_default());
+            batch.captions.push(texts);
+            batch.questions.push(random(FOR_QUESTIONS).some_of(&decoded.questions, most));
             batch.keys.push(decoded.key.clone());
             batch.labels.push(decoded.label);
             batch.class_names.push(decoded.class_name.clone());
@@ -216,7 +223,8 @@ impl Shared {
 
     fn decode(&self, sample: Sample) -> Result<Decoded, String> {
         let fail = |problem: &dyn std::fmt::Display| Err(format!("{}: {problem}", sample.key));
-        if self.options.require_text && sample.texts.is_empty() {
+        let asked = self.options.questions_suffice && !sample.questions.is_empty();
+        if self.options.require_text && sample.texts.is_empty() && !asked {
             return fail(&"has no text, nor a class name with a caption template");
         }
         let mut image = match decode_rgb(&sample.image) {
@@ -233,8 +241,8 @@ impl Shared {
             let (width, height) = shortest_edge_to(width, height, side);
             image = resize(&image, width, height, Interpolation::Bicubic);
         }
-        let Sample { key, texts, label, class_name, .. } = sample;
-        Ok(Decoded { key, texts, label, class_name, image })
+        let Sample { key, texts, label, class_name, questions, .. } = sample;
+        Ok(Decoded { key, texts, label, class_name, questions, image })
     }
 }
 
@@ -252,7 +260,12 @@ impl Cache {
     /// Keeps a sample if there is room for it.
     fn offer(&mut self, sample: usize, decoded: &Arc<Decoded>, limit: usize) {
         let texts: usize = decoded.texts.iter().map(|text| size_of::<String>() + text.len()).sum();
-        let bytes = size_of::<Decoded>() + decoded.image.data.len() + decoded.key.len() + texts;
+        let answers = |question: &Question| {
+            question.answers.iter().map(|a| size_of::<String>() + a.len()).sum::<usize>()
+        };
+        let questions: usize =
+            decoded.questions.iter().map(|q| size_of::<Question>() + q.question.len() + answers(q)).sum();
+        let bytes = size_of::<Decoded>() + decoded.image.data.len() + decoded.key.len() + texts + questions;
         if self.bytes + bytes <= limit && self.images.insert(sample, decoded.clone()).is_none() {
             self.bytes += bytes;
         }

@@ -111,6 +111,9 @@ pub struct BlipConfig {
     pub image_text_hidden_size: usize,
     /// Whether the temperature of the contrast is kept.
     pub temperature: bool,
+    /// Whether a network of pre-training learnt to answer questions too: its decoder looks at the states of a question as it
+    /// looks at those of an image, which therefore have to be as wide.
+    pub answers: bool,
     /// Special tokens.
     pub tokens: BlipTokens,
 }
@@ -133,6 +136,10 @@ impl BlipConfig {
         self.text.check("text")?;
         if let Some(decoder) = &self.answer_decoder {
             decoder.check("text decoder")?;
+        }
+        if self.answers && self.vision.hidden_size != self.text.hidden_size {
+            let expected = format!("the texts' {}, as its decoder looks at both", self.text.hidden_size);
+            return Err(ConfigError::unsupported("vision hidden_size", self.vision.hidden_size, &expected));
         }
         sizes::in_range(&[("image_text_hidden_size", self.image_text_hidden_size)])?;
         Ok(self)

@@ -47,6 +47,8 @@ pub struct Blip {
     itm_head: Option<Linear>,
     classifier: Option<Classifier>,
     pooling: Option<Pooling>,
+    /// Whether a network of pre-training answers too.
+    answers: bool,
     parameters: Parameters,
 }
 
@@ -85,6 +87,7 @@ impl Blip {
             itm_head: matches.then(itm_head),
             classifier: (task == BlipTask::Nlvr).then(|| Classifier::new(width, &scope.enter("cls_head"))),
             pooling: (task == BlipTask::Joint).then(|| Pooling::new(config, &scope)),
+            answers: config.answers,
             parameters: scope.finish()?,
         })
     }
@@ -104,6 +107,11 @@ impl Blip {
         self.contrast.as_ref()
     }
 
+    /// What writes, if the network has it.
+    pub fn text_decoder(&self) -> Option<&BertDecoder> {
+        self.text_decoder.as_ref()
+    }
+
     /// What writes captions, if the network can: one for captions, or from pre-training.
     pub fn captioner(&self) -> Option<Captioner<'_>> {
         let text_decoder = self.text_decoder.as_ref()?;
@@ -116,7 +124,7 @@ impl Blip {
         let (Some(text_encoder), Some(text_decoder)) = (&self.text_encoder, &self.text_decoder) else {
             return None;
         };
-        let answers = self.itm_head.is_none();
+        let answers = self.itm_head.is_none() || self.answers;
         answers.then_some(Answerer { vision_model: &self.vision_model, text_encoder, text_decoder })
     }
 

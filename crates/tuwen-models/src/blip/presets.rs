@@ -67,6 +67,7 @@ fn config(size: Size, task: BlipTask, image_size: usize) -> BlipConfig {
         answer_decoder: (task == BlipTask::Vqa).then(|| bert(text.hidden_size, task)),
         image_text_hidden_size: 256,
         temperature: task == BlipTask::Pretrain,
+        answers: false,
         tokens: BlipTokens::behind(text.vocab_size),
         text,
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tuwen::ImageFeatures;
 
 use super::output::default_templates;
+use super::train::share;
 
 /// What is learnt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub enum Objective {
     Contrastive,
     /// The image tower and a linear head name the class of an image.
     Classification,
+    /// What `[blip]` says: images and texts find each other, captions and answers are written.
+    Blip,
 }
 
 /// How the head begins.
@@ -63,12 +66,7 @@ impl Default for Classification {
 
 impl Classification {
     pub(super) fn check(&self) -> Result<(), String> {
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            let got = self.label_smoothing;
-            return Err(format!(
-                "classification.label_smoothing is {got}; it has to be at least 0 and below 1"
-            ));
-        }
+        share("classification.label_smoothing", self.label_smoothing)?;
         if self.templates.is_empty() || self.templates.iter().any(|template| !template.contains("{}")) {
             return Err("classification.templates need a {} for the name of the class".into());
         }

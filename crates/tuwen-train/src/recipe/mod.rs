@@ -11,15 +11,17 @@ use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
 
+mod blip;
 mod changes;
 mod classification;
 mod lock;
 mod lora;
 mod model;
 mod optimizer;
-mod output;
+pub(crate) mod output;
 mod train;
 
+pub use blip::{Blip, Dialect, Task};
 pub(crate) use changes::differences;
 pub use classification::{Classification, HeadInit, Objective};
 pub use lock::{Lock, LockedTower};
@@ -53,6 +55,9 @@ pub struct Recipe {
     /// The head and its loss, where the objective is classification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
+    /// What is learnt and how much it counts, where the objective is BLIP's.
+    #[serde(default, skip_serializing_if = "Blip::is_default")]
+    pub blip: Blip,
     /// AdamW and its schedule.
     pub optimizer: Optimizer,
     /// Learning-rate factors and freezing by parameter name; the first match decides.
@@ -110,7 +115,7 @@ impl Recipe {
             return Err("no [[data]]: there is nothing to learn from".into());
         }
         self.model.check()?;
-        self.tokenizer.check()?;
+        self.tokenizer.check(self.train.objective)?;
         self.train.check()?;
         self.optimizer.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
@@ -128,6 +133,16 @@ impl Recipe {
                 (_, true) => Err("export.adapter would leave out the head of the classification".into()),
                 (Loss::Clip, false) => Ok(()),
             };
+        }
+        if self.train.objective == Objective::Blip {
+            self.blip.check(self.train.batch_size)?;
+            if self.lora.is_some() || self.model.adapter.is_some() {
+                return Err("[lora] and model.adapter are for the networks of CLIP".into());
+            }
+        } else if self.blip != Blip::default() {
+            return Err("[blip] needs train.objective = \"blip\"".into());
+        } else if let Some(eval) = self.eval.iter().find(|eval| eval.kind.is_of_blip()) {
+            return Err(format!("eval {:?}: this kind needs train.objective = \"blip\"", eval.name()));
         }
         let only = |what: &str| Err(format!("{what} needs train.objective = \"classification\""));
         if self.classification.is_some() {
@@ -169,6 +184,7 @@ impl Recipe {
             betas: self.optimizer.betas.unwrap_or(betas),
             eps: self.optimizer.eps.unwrap_or(eps),
             weight_decay: self.optimizer.weight_decay,
+            decays_all: self.optimizer.decay_all.unwrap_or(false),
             grad_clip_norm: self.optimizer.grad_clip_norm,
         }
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Objective;
+
 /// The network: a preset, the sizes of its parts, or a checkpoint to start from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,13 @@ pub struct Model {
     /// A low-rank adapter in peft's layout: merged into the weights of `init_from`, or, with `[lora]`, trained further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<PathBuf>,
+    /// Side of the images in pixels, where it shall not be that of the preset or of the files to start from (BLIP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// Standard deviation from which matrices and tables of a new BLIP are drawn; 0.02, which suits a width of 768, unless
+    /// given. A narrow network learns to look at images sooner with more: 0.55 divided by the root of its width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f64>,
     /// Width of the joint space.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection_dim: Option<usize>,
@@ -65,10 +74,10 @@ pub struct Text {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokenizer {
-    /// Learn a vocabulary of this size from the training captions.
+    /// Learn a vocabulary of this size from the training captions; for BLIP, the part of `from` that its texts use most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_vocab_size: Option<usize>,
-    /// Read the tokenizer of a model directory.
+    /// Read the tokenizer of a model directory; for BLIP, also a `vocab.txt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
 }
@@ -85,6 +94,9 @@ impl Model {
         if self.adapter.is_some() && self.init_from.is_none() {
             return Err("model.adapter needs model.init_from: the model that it adapts".into());
         }
+        if let Some(range) = self.initializer_range.filter(|range| !(*range > 0.0 && *range < 1.0)) {
+            return Err(format!("model.initializer_range is {range}; it has to be between 0 and 1"));
+        }
         if sizes && (self.vision.is_none() || self.text.is_none() || self.projection_dim.is_none()) {
             return Err("[model] by sizes needs all of vision, text and projection_dim".into());
         }
@@ -93,8 +105,8 @@ impl Model {
 }
 
 impl Tokenizer {
-    pub(super) fn check(&self) -> Result<(), String> {
-        if self.from.is_some() && self.train_vocab_size.is_some() {
+    pub(super) fn check(&self, objective: Objective) -> Result<(), String> {
+        if objective != Objective::Blip && self.from.is_some() && self.train_vocab_size.is_some() {
             return Err("[tokenizer] takes one of: from, train_vocab_size".into());
         }
         Ok(())

@@ -21,6 +21,9 @@ pub struct Optimizer {
     /// Decoupled weight decay.
     #[serde(default = "default_weight_decay")]
     pub weight_decay: f64,
+    /// Whether biases, norms and other vectors decay too, as in BLIP; matrices alone decay in CLIP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_all: Option<bool>,
     /// Steps of the linear warm-up.
     #[serde(default)]
     pub warmup_steps: u64,

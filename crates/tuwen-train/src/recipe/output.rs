@@ -7,6 +7,9 @@ use tuwen_tensor::checkpoint::StoredType;
 
 use super::{Tokenizer, positive};
 
+/// The sum of the losses with its sign changed: the greater, the better, as of all main metrics.
+pub(crate) const NEGATIVE_LOSS: &str = "negative_loss";
+
 /// What an evaluation measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -17,6 +20,14 @@ pub enum EvalKind {
     ZeroShot,
     /// Accuracy of the head that is learnt.
     Classification,
+    /// The losses that are learnt by, on data that are not (BLIP).
+    Loss,
+    /// CIDEr and other metrics of captions that are written greedily (BLIP).
+    Caption,
+    /// Share of people who gave the answer that is written greedily (BLIP).
+    Vqa,
+    /// How often the caption of an image and one of another are told apart (BLIP).
+    Matching,
 }
 
 impl EvalKind {
@@ -25,7 +36,16 @@ impl EvalKind {
         match self {
             Self::Retrieval => "mean_recall",
             Self::ZeroShot | Self::Classification => "top1",
+            Self::Loss => NEGATIVE_LOSS,
+            Self::Caption => "cider_d",
+            Self::Vqa => "accuracy",
+            Self::Matching => "itm_accuracy",
         }
+    }
+
+    /// Whether CLIP has no such evaluation.
+    pub(super) fn is_of_blip(self) -> bool {
+        matches!(self, Self::Loss | Self::Caption | Self::Vqa | Self::Matching)
     }
 }
 

@@ -102,7 +102,7 @@ impl From<TrainPrecision> for Precision {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -132,6 +132,14 @@ fn default_cache_megabytes() -> usize {
 
 fn default_true() -> bool {
     true
+}
+
+/// What has to be at least 0 and below 1.
+pub(super) fn share(name: &str, value: f64) -> Result<(), String> {
+    if (0.0..1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{name} is {value}; it has to be at least 0 and below 1"))
 }
 
 impl Train {

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use tuwen::{GroundedConfig, GroundedFiles, GroundedNetwork};
 use tuwen_models::TokenIds;
-use tuwen_models::bert::EncoderStates;
+use tuwen_models::bert::{EncoderStates, RankRules};
 use tuwen_models::blip::{Answerer, Blip, BlipConfig, BlipDialect, BlipTask, Matcher};
 use tuwen_nn::Pass;
 use tuwen_tensor::{Targets, Tensor, ops};
@@ -127,12 +127,12 @@ fn answers_of_salesforce(
 /// Answers of a list. Candidates with one first token are in an order of their own, so that scores are looked up.
 fn ranks(comparison: &mut Comparison<'_>, answerer: &Answerer<'_>, asked: &EncoderStates) -> Result<()> {
     let candidates = comparison.tokens("candidate_ids", Some("candidate_mask"))?;
-    let probabilities = answerer.first_token_probabilities(asked, &candidates);
+    let probabilities = answerer.text_decoder.first_token_probabilities(asked, &candidates);
     let shape = [asked.batch(), candidates.batch()];
     comparison.add("rank.first_token_probability", &Tensor::new(&probabilities, &shape))?;
     let recorded = comparison.expected.integers("rank.topk_ids")?;
     let limit = recorded.len() / asked.batch().max(1);
-    let rankings = answerer.rank(asked, &candidates, limit);
+    let rankings = answerer.text_decoder.rank(asked, &candidates, limit, RankRules::Blip);
     let score = |(row, &candidate): (usize, &i64)| {
         let ranking = &rankings[row / limit.max(1)];
         let at = ranking.candidates.iter().position(|&ours| ours as i64 == candidate);

@@ -88,7 +88,8 @@ impl Dataset for TableDataset {
         let bytes = image::read(&path).map_err(|error| table.unreadable(row, path, &error))?;
         let texts = cells.text.take().into_iter().collect();
         let (class_name, label) = self.class(&mut cells);
-        Ok(Sample { key: format!("{}:{image}", table.line(row)), image: bytes, texts, class_name, label })
+        let key = format!("{}:{image}", table.line(row));
+        Ok(Sample { key, image: bytes, texts, class_name, label, questions: Vec::new() })
     }
 }
 

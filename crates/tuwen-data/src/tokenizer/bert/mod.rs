@@ -4,6 +4,7 @@
 //! [`BertFlavour::HuggingFace`] the `tokenizers` library's `BertNormalizer` and `BertPreTokenizer`.
 
 mod load;
+mod subset;
 mod text;
 mod wordpiece;
 
@@ -115,6 +116,11 @@ impl BertTokenizer {
     #[must_use]
     pub fn with_flavour(&self, flavour: BertFlavour) -> Self {
         Self { flavour, ..self.clone() }
+    }
+
+    /// The text of a `vocab.txt`: a token a line.
+    pub fn vocabulary(&self) -> String {
+        self.vocabulary.tokens.iter().flat_map(|token| [token.as_str(), "\n"]).collect()
     }
 
     /// Number of tokens; their ids are 0 to this number less one.

@@ -21,7 +21,15 @@ struct Json {
     image_text_hidden_size: Option<usize>,
     #[serde(default)]
     projection_dim: Option<usize>,
+    /// What transformers has no word for: see [`BlipConfig::to_json`].
+    #[serde(default)]
+    dialect: Option<String>,
+    #[serde(default)]
+    answers: bool,
 }
+
+/// How a configuration says that texts begin as in the program of salesforce/BLIP.
+const SALESFORCE: &str = "salesforce";
 
 /// The fields of `BlipVisionConfig` that are read, with its defaults.
 #[derive(Deserialize)]
@@ -63,6 +71,17 @@ impl BlipConfig {
             let got = config.model_type.map_or("missing".into(), |name| format!("{name:?}"));
             return Err(ConfigError::unsupported("model_type", got, "expected \"blip\""));
         }
+        let dialect = match config.dialect.as_deref() {
+            None => BlipDialect::HuggingFace,
+            Some(SALESFORCE) => BlipDialect::Salesforce,
+            Some(other) => {
+                return Err(ConfigError::unsupported(
+                    "dialect",
+                    format!("{other:?}"),
+                    "expected \"salesforce\"",
+                ));
+            }
+        };
         let vision = config.vision_config.unwrap_or_default().config()?;
         let text = config.text_config.unwrap_or_default();
         // As the class does, whatever the file says of `encoder_hidden_size`.
@@ -71,11 +90,12 @@ impl BlipConfig {
             if task == BlipTask::Joint { config.projection_dim } else { config.image_text_hidden_size };
         Self {
             task,
-            dialect: BlipDialect::HuggingFace,
+            dialect,
             tokens: tokens(&text),
             answer_decoder: (task == BlipTask::Vqa).then(|| bert.clone()),
             image_text_hidden_size: projected.unwrap_or(if task == BlipTask::Joint { 512 } else { 256 }),
             temperature: false,
+            answers: task == BlipTask::Pretrain && config.answers,
             vision,
             text: bert,
         }
@@ -98,14 +118,32 @@ impl BlipConfig {
             BlipTask::Nlvr => return Err("its BLIP has no class for two images"),
             BlipTask::Pretrain => return Err("its BLIP has no class for pre-training"),
         };
-        let (text, vision) = (&self.text, &self.vision);
+        let vision = &self.vision;
         let decoder_width = self.answer_decoder.as_ref().and_then(|decoder| decoder.cross_attention);
         if decoder_width.is_some_and(|cross| cross.encoder_width != vision.hidden_size) {
             return Err(
                 "its decoder of answers is as wide as the image encoder, that of this network is not",
             );
         }
-        Ok(json!({
+        Ok(self.fields(architecture))
+    }
+
+    /// `config.json` of any network, as this program reads it again: with what transformers has no word for, which it leaves
+    /// alone. A network of pre-training is a class that it lacks.
+    pub fn to_json(&self) -> Value {
+        let mut json = self.to_hf_json().unwrap_or_else(|_| self.fields("BlipForPreTraining"));
+        if self.dialect == BlipDialect::Salesforce {
+            json["dialect"] = SALESFORCE.into();
+        }
+        if self.answers {
+            json["answers"] = true.into();
+        }
+        json
+    }
+
+    fn fields(&self, architecture: &str) -> Value {
+        let (text, vision) = (&self.text, &self.vision);
+        json!({
             "architectures": [architecture],
             "model_type": "blip",
             "dtype": "float32",
@@ -137,7 +175,7 @@ impl BlipConfig {
                 "num_hidden_layers": vision.num_hidden_layers,
                 "patch_size": vision.patch_size,
             },
-        }))
+        })
     }
 }
 

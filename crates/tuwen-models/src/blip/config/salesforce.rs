@@ -38,6 +38,7 @@ impl BlipConfig {
             answer_decoder,
             image_text_hidden_size: projected,
             temperature: shapes.has("temp"),
+            answers: false,
             tokens: BlipTokens::behind(text.vocab_size),
             text,
         }

@@ -1,0 +1,86 @@
+//! Images with captions and questions in batches, as BLIP learns from them.
+
+use tuwen_data::loader::{Batch, Share};
+use tuwen_tensor::Tensor;
+
+use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
+use crate::data::{Images, Parts};
+use crate::recipe::Blip;
+use crate::{BatchSource, Recipe, Sources, TrainError};
+
+/// Samples of the recipe's data sets in batches.
+pub struct GroundedData {
+    parts: Parts,
+    preparation: GroundedPreparation,
+    settings: Blip,
+}
+
+impl GroundedData {
+    /// Mixes the data sets of a recipe.
+    ///
+    /// # Errors
+    /// Weights that leave nothing, or data that do not fill a batch.
+    pub fn new(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: GroundedPreparation,
+    ) -> Result<Self, TrainError> {
+        let transform = &preparation.processor.transform;
+        let images = Images { size: preparation.image_size, mean: transform.mean, std: transform.std };
+        let settings = recipe.blip.clone();
+        let parts = Parts::new(recipe, sources, images, |options| {
+            options.texts_per_sample = settings.texts_per_image;
+            options.questions_suffice = settings.answers();
+            // Where only answers are learnt, captions are of no use.
+            options.require_text = true;
+        })?;
+        Ok(Self { parts, preparation, settings })
+    }
+}
+
+/// A part of a batch as a network takes it.
+pub(super) fn part(
+    batch: &Batch,
+    preparation: &GroundedPreparation,
+    settings: &Blip,
+) -> Result<GroundedPart, TrainError> {
+    let size = preparation.image_size;
+    let learns_captions = settings.writes() || settings.compares();
+    let pairs = match learns_captions {
+        true => preparation.pairs(&batch.captions, &batch.class_names, &batch.indices)?,
+        false => None,
+    };
+    let asked = if settings.answers() { preparation.asked(&batch.questions)? } else { None };
+    let pixel_values = Tensor::new(&batch.pixel_values, &[batch.keys.len(), 3, size, size]);
+    Ok(GroundedPart { pixel_values, pairs, asked })
+}
+
+impl BatchSource for GroundedData {
+    type Batch = GroundedBatch;
+
+    fn batches_per_epoch(&self) -> u64 {
+        self.parts.batches_per_epoch()
+    }
+
+    fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<GroundedBatch, TrainError>>> {
+        let (preparation, settings) = (self.preparation.clone(), self.settings.clone());
+        let batches_per_epoch = self.batches_per_epoch();
+        Box::new(self.parts.epoch(epoch, first).zip(first..).map(move |(parts, batch)| {
+            let part = |batch: Batch| part(&batch, &preparation, &settings);
+            let parts = parts?.into_iter().map(part).collect::<Result<_, _>>()?;
+            Ok(GroundedBatch { parts, place: Place { epoch, batch, batches_per_epoch } })
+        }))
+    }
+
+    fn failures(&self) -> u64 {
+        self.parts.failures()
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        self.parts.shares()
+    }
+
+    fn failed_samples(&self) -> Vec<String> {
+        self.parts.failed_samples()
+    }
+}

@@ -1,0 +1,124 @@
+//! Evaluations of a BLIP in training on held-out data.
+
+use tuwen::{Embeddings, Picture};
+use tuwen_data::augment::{Augment, Fit};
+use tuwen_data::dataset::{self, DatasetSpec};
+use tuwen_data::loader::{Loader, LoaderOptions};
+use tuwen_eval::{Encoder, EvalError, encode, suites};
+use tuwen_models::blip::Matcher;
+use tuwen_nn::Pass;
+use tuwen_tensor::{Tensor, no_grad};
+
+use super::{Grounded, GroundedBatch, Place, data, written};
+use crate::objective::Objective;
+use crate::recipe::output::NEGATIVE_LOSS;
+use crate::recipe::{Eval, EvalKind};
+use crate::{Metrics, Recipe, TrainError};
+
+/// Makes one evaluation of a recipe.
+pub(super) fn run(grounded: &Grounded, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
+    let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
+    let spec = recipe.dataset(&spec);
+    let fail = |reason: String| TrainError::Eval { eval: eval.name(), reason };
+    match eval.kind {
+        EvalKind::Loss => losses(grounded, recipe, &spec),
+        EvalKind::Retrieval => {
+            let matcher = grounded.blip.matcher();
+            let matcher = matcher.ok_or_else(|| fail("this network compares no images and texts".into()))?;
+            let towers = Towers { grounded, matcher };
+            let dataset = dataset::open(&spec)?;
+            let encoded = encode(&towers, dataset.as_ref(), &mut |_| ());
+            let metrics = encoded.and_then(|encoded| suites::retrieval(&towers, &encoded));
+            metrics.map_err(|error| fail(error.to_string()))
+        }
+        EvalKind::Caption | EvalKind::Vqa | EvalKind::Matching => {
+            let dataset = dataset::open(&spec)?;
+            let metrics = match eval.kind {
+                EvalKind::Caption => written::captions(grounded, dataset.as_ref())?,
+                EvalKind::Vqa => written::answers(grounded, dataset.as_ref())?,
+                _ => written::matches(grounded, dataset.as_ref())?,
+            };
+            metrics.ok_or_else(|| fail("this network was not made for it".into()))
+        }
+        EvalKind::ZeroShot | EvalKind::Classification => Err(fail("BLIP has no such evaluation".into())),
+    }
+}
+
+/// Means of the losses over all samples, in batches as in training and with the same texts each time.
+fn losses(grounded: &Grounded, recipe: &Recipe, spec: &DatasetSpec) -> Result<Metrics, TrainError> {
+    let preparation = &grounded.preparation;
+    let transform = &preparation.processor.transform;
+    let train = &recipe.train;
+    let options = LoaderOptions {
+        batch_size: train.micro_batch_size.unwrap_or(train.batch_size),
+        shuffle: false,
+        drop_last: false,
+        questions_suffice: grounded.settings.answers(),
+        texts_per_sample: grounded.settings.texts_per_image,
+        image_size: preparation.image_size,
+        mean: transform.mean,
+        std: transform.std,
+        augment: Augment { fit: Fit::Squash, ..Augment::default() },
+        threads: train.threads,
+        ..LoaderOptions::default()
+    };
+    let loader = Loader::new(vec![(dataset::open(spec)?, 1.0)], options)?;
+    let (mut sums, mut samples) = (Metrics::new(), 0.0);
+    for (batch, index) in loader.epoch(0, 0).zip(0..) {
+        let batch = batch?;
+        let count = batch.keys.len() as f64;
+        let part = data::part(&batch, preparation, &grounded.settings)?;
+        let place = Place { epoch: 0, batch: index, batches_per_epoch: loader.batches_per_epoch() };
+        let batch = GroundedBatch { parts: vec![part], place };
+        for (name, loss) in no_grad(|| grounded.losses(&batch, &Pass::eval()))? {
+            *sums.entry(name.to_owned()).or_default() += count * f64::from(loss.item());
+        }
+        samples += count;
+    }
+    let mut metrics: Metrics = sums.into_iter().map(|(name, sum)| (name, sum / samples)).collect();
+    let total: f64 = metrics.values().sum();
+    metrics.insert(NEGATIVE_LOSS.to_owned(), -total);
+    Ok(metrics)
+}
+
+/// The encoders, as a benchmark knows them.
+struct Towers<'a> {
+    grounded: &'a Grounded,
+    matcher: Matcher<'a>,
+}
+
+impl Encoder for Towers<'_> {
+    type Image = Vec<f32>;
+
+    fn dim(&self) -> usize {
+        self.grounded.config.image_text_hidden_size
+    }
+
+    fn prepare(&self, image: &Picture) -> Vec<f32> {
+        let transform = &self.grounded.preparation.processor.transform;
+        transform.pixel_values(&transform.apply(image))
+    }
+
+    fn images(&self, images: &[Vec<f32>]) -> Embeddings {
+        let size = self.grounded.preparation.image_size;
+        let pixel_values = Tensor::new(&images.concat(), &[images.len(), 3, size, size]);
+        let pass = Pass::eval();
+        let vectors = no_grad(|| {
+            self.matcher.contrast.embed_image(&self.matcher.encoders.image(&pixel_values, &pass), &pass)
+        });
+        Embeddings::new(vectors.to_vec(), self.dim())
+    }
+
+    fn texts(&self, texts: &[String]) -> Result<Embeddings, EvalError> {
+        /// Texts that are read together.
+        const BATCH: usize = 128;
+        let preparation = &self.grounded.preparation;
+        let texts: Vec<String> = texts.iter().map(|text| preparation.caption(text)).collect();
+        let mut vectors = Vec::new();
+        for texts in texts.chunks(BATCH) {
+            let tokens = preparation.tokens(texts).map_err(|error| EvalError::Model(error.to_string()))?;
+            vectors.extend(no_grad(|| self.matcher.embed_text(&tokens, &Pass::eval())).to_vec());
+        }
+        Ok(Embeddings::new(vectors, self.dim()))
+    }
+}

@@ -1,0 +1,122 @@
+//! Matching (ITM): whether a text belongs to an image, told by a head that saw both.
+
+use tuwen_data::rng::Rng;
+use tuwen_models::TokenIds;
+use tuwen_models::bert::EncoderStates;
+use tuwen_models::blip::Matcher;
+use tuwen_nn::Pass;
+use tuwen_tensor::{Targets, Tensor, no_grad, ops};
+
+use super::contrast::{Keys, similarities};
+
+/// Added to the probability of each wrong one in pre-training.
+pub(super) const FLOOR: f32 = 1e-4;
+
+/// Wrong partners, which are taken for right ones easily.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negatives {
+    /// An image for each text.
+    pub image_for_text: Vec<u32>,
+    /// A text for each image.
+    pub text_for_image: Vec<u32>,
+}
+
+/// Draws wrong partners with the probabilities that similarities give them: of pairs with each other or, where there are
+/// `keys`, with what the copies of the encoders made of these pairs. None where nothing is wrong for something.
+pub(super) fn draw(
+    [image, text]: &[Tensor; 2],
+    keys: Option<&Keys>,
+    temp: f32,
+    ids: Option<&[u32]>,
+    floor: f32,
+    random: &mut Rng,
+) -> Option<Negatives> {
+    let temp = Tensor::full(temp, &[]);
+    let (images, texts) = keys.map_or((image, text), |keys| (&keys.images, &keys.texts));
+    let mut choose = |rows: &Tensor, keys: &Tensor| {
+        let weights = weights(&no_grad(|| similarities(rows, keys, &temp)), ids, floor);
+        let rows = weights.chunks_exact(keys.shape()[0]);
+        rows.map(|weights| one_of(weights, random)).collect::<Option<Vec<u32>>>()
+    };
+    Some(Negatives { image_for_text: choose(text, images)?, text_for_image: choose(image, texts)? })
+}
+
+/// Probabilities of the wrong ones, from similarities `[pairs, pairs]`: zero for a pair itself, or for all with its number.
+pub(super) fn weights(similarities: &Tensor, ids: Option<&[u32]>, floor: f32) -> Vec<f32> {
+    let [_, pairs] = similarities.dims();
+    let mut weights = no_grad(|| ops::softmax(similarities)).to_vec();
+    for (row, weights) in weights.chunks_exact_mut(pairs).enumerate() {
+        for (key, weight) in weights.iter_mut().enumerate() {
+            let same = ids.map_or(row == key, |ids| ids[row] == ids[key]);
+            *weight = if same { 0.0 } else { *weight + floor };
+        }
+    }
+    weights
+}
+
+/// A number with the probability that its weight gives it; none if all are zero.
+fn one_of(weights: &[f32], random: &mut Rng) -> Option<u32> {
+    let total: f32 = weights.iter().sum();
+    let mut left = random.uniform() * total;
+    let mut last = None;
+    for (number, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        last = Some(number as u32);
+        left -= weight;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+/// Mean cross entropy of right pairs, of wrong images for the texts, and of wrong texts for the images. Tokens are `[pairs,
+/// tokens]`, as many as images.
+pub(super) fn loss(
+    matcher: &Matcher<'_>,
+    tokens: &TokenIds,
+    images: &EncoderStates,
+    negatives: Option<&Negatives>,
+    pass: &Pass,
+) -> Tensor {
+    let Some(Negatives { image_for_text, text_for_image }) = negatives else {
+        let logits = matcher.itm_logits(tokens, images, pass);
+        return ops::cross_entropy(&logits, Targets::Classes(&vec![1; tokens.batch()]));
+    };
+    // The right and the wrong text of an image stand together and share it.
+    let texts: Vec<u32> = (0..).zip(text_for_image).flat_map(|(right, &wrong)| [right, wrong]).collect();
+    let of_images = matcher.itm_logits(&tokens.select(&texts), images, pass);
+    let of_texts = matcher.itm_logits(tokens, &images.select(image_for_text), pass);
+    let logits = ops::concat(&[&of_images, &of_texts], 0);
+    let targets: Vec<u32> =
+        (0..3 * tokens.batch()).map(|i| u32::from(i < texts.len() && i % 2 == 0)).collect();
+    ops::cross_entropy(&logits, Targets::Classes(&targets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_its_own_wrong_partner() {
+        let values: Vec<f32> = (0..16).map(|i| (i as f32 * 0.7).sin()).collect();
+        let similarities = Tensor::new(&values, &[4, 4]);
+        let plain = weights(&similarities, None, FLOOR);
+        let by_id = weights(&similarities, Some(&[5, 6, 5, 7]), 0.0);
+        for i in 0..4 {
+            assert_eq!(plain[5 * i], 0.0);
+        }
+        assert_eq!((by_id[2], by_id[8]), (0.0, 0.0));
+        assert!(by_id[1] > 0.0 && plain.iter().filter(|&&weight| weight == 0.0).count() == 4);
+    }
+
+    #[test]
+    fn draws_follow_the_weights() {
+        let mut random = Rng::new(&[1]);
+        let mut counts = [0; 4];
+        for _ in 0..4000 {
+            counts[one_of(&[0.0, 1.0, 0.0, 3.0], &mut random).expect("there are weights") as usize] += 1;
+        }
+        assert!(counts[0] == 0 && counts[2] == 0 && (900..1100).contains(&counts[1]), "{counts:?}");
+        assert_eq!(one_of(&[0.0, 0.0], &mut random), None);
+    }
+}

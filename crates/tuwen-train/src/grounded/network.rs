@@ -1,0 +1,197 @@
+//! From a recipe to a BLIP, its tokenizer, and where its weights come from.
+
+use std::path::Path;
+
+use tuwen::{GroundedConfig, GroundedFiles, Options};
+use tuwen_data::tokenizer::{BertTokenizer, DECODER_START, ENCODER_START};
+use tuwen_models::VitConfig;
+use tuwen_models::bert::{BertConfig, CrossAttentionConfig, LAYER_NORM_EPS};
+use tuwen_models::blip::config::VISION_LAYER_NORM_EPS;
+use tuwen_models::blip::{BlipConfig, BlipImageProcessor, BlipTask, BlipTokens, presets};
+use tuwen_nn::Scope;
+use tuwen_tensor::Activation;
+use tuwen_tensor::checkpoint::replace_directory;
+
+use super::GroundedPreparation;
+use crate::recipe::{Model, Vision};
+use crate::setup::TOKENIZER;
+use crate::{Recipe, Sources, Start, TrainError};
+
+/// The network's sizes, what prepares its inputs, and where its weights come from.
+pub(crate) fn parts(
+    recipe: &Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<(BlipConfig, GroundedPreparation, Scope), TrainError> {
+    let (config, tokenizer, processor, scope) = match &recipe.model.init_from {
+        Some(from) => from_files(recipe, from)?,
+        None => {
+            let tokenizer = tokenizer(recipe, sources, start)?;
+            let config = config(recipe, &tokenizer)?;
+            let processor = BlipImageProcessor::hugging_face(config.vision.image_size);
+            // Layers are drawn with a deviation of 0.02 unless told otherwise.
+            let spread = recipe.model.initializer_range.map_or(1.0, |range| range / 0.02);
+            (config, tokenizer, processor, Scope::init(recipe.seed).with_spread(spread as f32))
+        }
+    };
+    let preparation = GroundedPreparation::new(&config, tokenizer, processor, recipe.blip.max_words);
+    Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
+}
+
+fn fail<T>(message: impl Into<String>) -> Result<T, TrainError> {
+    Err(TrainError::Model(message.into()))
+}
+
+/// A network that goes on from the files of one for the same task.
+fn from_files(
+    recipe: &Recipe,
+    from: &Path,
+) -> Result<(BlipConfig, BertTokenizer, BlipImageProcessor, Scope), TrainError> {
+    let options = Options { image_size: recipe.model.image_size, ..Options::default() };
+    let files = GroundedFiles::open(&recipe.resolve(from).to_string_lossy(), &options)?;
+    let GroundedConfig::Blip(mut config) = files.config else {
+        return fail(format!("{} is an ALBEF, [blip] trains BLIP", files.name));
+    };
+    let task = BlipTask::from(recipe.blip.task);
+    if config.task != task {
+        let got = config.task;
+        return fail(format!("{} was made for {got:?}, blip.task is {task:?}", files.name));
+    }
+    config.answers = task == BlipTask::Pretrain && recipe.blip.answers();
+    let tokenizer = match (&recipe.tokenizer.from, files.tokenizer) {
+        (Some(from), _) => read_tokenizer(&recipe.resolve(from))?,
+        (None, Some(tokenizer)) => tokenizer,
+        (None, None) => return fail(format!("{} has no vocab.txt; set tokenizer.from", files.name)),
+    };
+    fits(&tokenizer, config.text.vocab_size)?;
+    Ok((config.checked().map_err(said)?, tokenizer, files.processor, Scope::load_trainable(files.weights)))
+}
+
+fn said(error: impl std::fmt::Display) -> TrainError {
+    TrainError::Model(error.to_string())
+}
+
+/// Every id of the tokenizer has to have its vector in the network.
+fn fits(tokenizer: &BertTokenizer, there: usize) -> Result<(), TrainError> {
+    match tokenizer.vocab_size() {
+        needed if needed > there => {
+            fail(format!("the tokenizer has {needed} ids, the network has room for {there}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The tokenizer that the recipe names, or a part of it that the texts to learn from use most.
+fn tokenizer(recipe: &Recipe, sources: &Sources, start: Start) -> Result<BertTokenizer, TrainError> {
+    let Some(from) = &recipe.tokenizer.from else {
+        return fail("tokenizer.from has to name the vocab.txt of a BERT, or a directory with one");
+    };
+    let Some(size) = recipe.tokenizer.train_vocab_size else { return read_tokenizer(&recipe.resolve(from)) };
+    let learnt = recipe.output().join(TOKENIZER);
+    if start != Start::Anew && learnt.is_dir() {
+        return read_tokenizer(&learnt);
+    }
+    let whole = read_tokenizer(&recipe.resolve(from))?;
+    // Two ids are for what BLIP's decoder and encoder begin with.
+    let smaller = whole.subset(sources.all_texts(), size.saturating_sub(2)).map_err(TrainError::Model)?;
+    let smaller = smaller.for_blip();
+    replace_directory(&learnt, |directory| save_tokenizer(&smaller, directory))?;
+    Ok(smaller)
+}
+
+fn read_tokenizer(path: &Path) -> Result<BertTokenizer, TrainError> {
+    let read = if path.is_dir() {
+        BertTokenizer::from_directory(path)?
+    } else {
+        BertTokenizer::from_vocabulary_file(path)?
+    };
+    Ok(read.for_blip())
+}
+
+/// Writes `vocab.txt`.
+pub(super) fn save_tokenizer(tokenizer: &BertTokenizer, directory: &Path) -> Result<(), TrainError> {
+    let path = directory.join("vocab.txt");
+    std::fs::write(&path, tokenizer.vocabulary()).map_err(TrainError::io(&path))
+}
+
+/// The sizes of a network that begins anew.
+fn config(recipe: &Recipe, tokenizer: &BertTokenizer) -> Result<BlipConfig, TrainError> {
+    let task = BlipTask::from(recipe.blip.task);
+    let mut config = match &recipe.model.preset {
+        Some(name) => presets::find(name).map_or_else(
+            || {
+                let known: Vec<&str> = presets::names().collect();
+                fail(format!("no published BLIP is called {name:?}; known are {}", known.join(", ")))
+            },
+            Ok,
+        )?,
+        None => sizes(&recipe.model, tokenizer, task)?,
+    };
+    if config.task != task {
+        return fail(format!("the preset is for {:?}, blip.task is {task:?}", config.task));
+    }
+    config.dialect = recipe.blip.dialect.into();
+    config.temperature = recipe.blip.compares();
+    config.answers = task == BlipTask::Pretrain && recipe.blip.answers();
+    config.vision.image_size = recipe.model.image_size.unwrap_or(config.vision.image_size);
+    fits(tokenizer, config.text.vocab_size)?;
+    config.checked().map_err(said)
+}
+
+fn sizes(model: &Model, tokenizer: &BertTokenizer, task: BlipTask) -> Result<BlipConfig, TrainError> {
+    let (Some(vision), Some(text), Some(projection_dim)) = (&model.vision, &model.text, model.projection_dim)
+    else {
+        return fail("takes a preset, init_from, or vision with text and projection_dim");
+    };
+    let &Vision::Vit {
+        hidden_size,
+        intermediate_size,
+        num_hidden_layers,
+        num_attention_heads,
+        image_size,
+        patch_size,
+    } = vision
+    else {
+        return fail("BLIP's image encoder is a vision transformer: vision.kind = \"vit\"");
+    };
+    let vision = VitConfig {
+        hidden_size,
+        intermediate_size: intermediate_size.unwrap_or(4 * hidden_size),
+        num_hidden_layers,
+        num_attention_heads,
+        image_size,
+        patch_size,
+        hidden_act: Activation::Gelu,
+        layer_norm_eps: VISION_LAYER_NORM_EPS,
+    };
+    let bert = |encoder_width| BertConfig {
+        vocab_size: tokenizer.vocab_size(),
+        hidden_size: text.hidden_size,
+        intermediate_size: text.intermediate_size.unwrap_or(4 * text.hidden_size),
+        num_hidden_layers: text.num_hidden_layers,
+        num_attention_heads: text.num_attention_heads,
+        max_position_embeddings: text.max_position_embeddings,
+        type_vocab_size: None,
+        hidden_act: Activation::Gelu,
+        layer_norm_eps: LAYER_NORM_EPS,
+        cross_attention: Some(CrossAttentionConfig::everywhere(encoder_width)),
+    };
+    let id = |token: &str| tokenizer.id(token).unwrap_or_default();
+    Ok(BlipConfig {
+        task,
+        dialect: tuwen_models::blip::BlipDialect::HuggingFace,
+        vision,
+        text: bert(hidden_size),
+        answer_decoder: (task == BlipTask::Vqa).then(|| bert(text.hidden_size)),
+        image_text_hidden_size: projection_dim,
+        temperature: false,
+        answers: false,
+        tokens: BlipTokens {
+            pad: tokenizer.pad_id(),
+            cls: tokenizer.start_id(),
+            sep: tokenizer.end_id(),
+            dec: id(DECODER_START),
+            enc: id(ENCODER_START),
+        },
+    })
+}
