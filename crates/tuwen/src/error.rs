@@ -115,6 +115,9 @@ pub enum Error {
     /// Other sizes are asked for of weights whose network is not known.
     #[error("{0}: the sizes of this network are not known, so they cannot be changed")]
     UnknownSizes(String),
+    /// Other sizes are asked for of a network that is no CLIP.
+    #[error("{0}: only the sizes of CLIP models can be changed")]
+    FixedSizes(String),
     /// A tokenizer could not be read, or a text not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -189,14 +192,6 @@ pub enum Error {
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A model that cannot write what is asked of it.
-    #[error("{model} cannot write {what}: its checkpoint was made for something else")]
-    CannotWrite {
-        /// The model.
-        model: String,
-        /// Captions or answers.
-        what: &'static str,
-    },
     /// Texts cannot be written as is asked.
     #[error(transparent)]
     Generation(#[from] GenerationError),

@@ -109,7 +109,7 @@ impl Beholder {
         let Some(model) = self.model.grounded() else {
             return Err(Failure::usage(anyhow!("{} writes no captions", self.name())));
         };
-        let captioner = Captioner::new(model.files(), model.network()).map_err(model_failure)?;
+        let captioner = Captioner::new(model).map_err(model_failure)?;
         let options = writing.options(&captioner, seed);
         Ok(Author { model: &self.model, captioner, options })
     }
