@@ -124,6 +124,32 @@ fn models_may_be_two() {
 }
 
 #[test]
+fn clip_filters_by_cosines() {
+    let place = common::workplace();
+    fs::write(place.path().join("red.txt"), "a photo of a cat").expect("written");
+    fs::create_dir(place.path().join("in")).expect("created");
+    for name in ["red.png", "red.txt"] {
+        fs::rename(place.path().join(name), place.path().join("in").join(name)).expect("moved");
+    }
+    let begin = ["capfilt", "in", "out", "--model", "model", "--captions", "0"];
+    let refused = run(place.path(), &begin);
+    let said = stderr(&refused);
+    assert!(refused.status.code() == Some(2) && said.contains("CLIP filters by --itc"), "{said}");
+    let lines = json_lines(place.path(), &[&begin[..], &["--itc", "-1"]].concat(), 0);
+    assert_eq!(lines[1]["summary"]["web"]["kept"], 1, "{lines:?}");
+    let cosine = records(&place.path().join("out"))[0]["texts"][0]["itc"].as_f64().expect("a cosine");
+    let matched = json_lines(
+        place.path(),
+        &["match", "in/red.png", "--text", "a photo of a cat", "--model", "model"],
+        0,
+    );
+    let expected = matched[0]["matches"][0]["similarity"].as_f64().expect("a cosine");
+    assert!((cosine - expected).abs() < 1e-6, "{cosine} {expected}");
+    let written = run(place.path(), &["capfilt", "in", "other", "--model", "model", "--itc", "0"]);
+    assert_eq!(written.status.code(), Some(2), "{}", stderr(&written));
+}
+
+#[test]
 fn kills_cost_nothing() {
     let Some((place, model)) = place("blip-sf-pretrain-tiny") else { return };
     let work = |target: &str| {

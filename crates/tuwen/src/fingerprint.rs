@@ -36,37 +36,17 @@ impl Model {
 }
 
 impl GroundedFiles {
-    /// Sixteen hexadecimal digits that follow from everything that decides answers, as [`Model::fingerprint`] does, taken
-    /// from the files.
-    ///
-    /// # Errors
-    /// Weights that cannot be read.
-    pub fn fingerprint(&self) -> Result<String, Error> {
-        let mut hash = Fnv::default();
-        // Writing to a hash cannot fail.
-        let _ = write!(hash, "{:?}{:?}", self.config, self.processor);
-        if let Some(tokenizer) = &self.tokenizer {
-            let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
-        }
-        self.add_weights("", &mut hash)?;
-        Ok(hash.to_string())
-    }
-
-    /// The same for the image encoder alone: models for which it is equal see the same in an image.
+    /// A number that follows from weights, sizes and preprocessing of the image encoder: models for which it is equal see
+    /// the same in an image.
     ///
     /// # Errors
     /// Weights that cannot be read.
     pub fn vision_fingerprint(&self) -> Result<String, Error> {
         let mut hash = Fnv::default();
+        // Writing to a hash cannot fail.
         let _ = write!(hash, "{:?}{:?}", self.config.vision(), self.processor);
-        self.add_weights("vision_model.", &mut hash)?;
-        Ok(hash.to_string())
-    }
-
-    /// Adds the weights whose names begin so.
-    fn add_weights(&self, prefix: &str, hash: &mut Fnv) -> Result<(), Error> {
-        let names: Vec<String> =
-            self.weights.names().into_iter().filter(|name| name.starts_with(prefix)).collect();
+        let is_vision = |name: &String| name.starts_with("vision_model.");
+        let names: Vec<String> = self.weights.names().into_iter().filter(is_vision).collect();
         let mut of_values: Vec<_> = names.iter().map(|_| Ok(0)).collect();
         parallel_chunks_mut(&mut of_values, 1, |i, out| {
             out[0] = self.weights.read(&names[i]).map(|tensor| {
@@ -84,7 +64,7 @@ impl GroundedFiles {
             let _ = write!(hash, "{name}");
             hash.add(of_values?);
         }
-        Ok(())
+        Ok(hash.to_string())
     }
 }
 

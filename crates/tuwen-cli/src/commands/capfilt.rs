@@ -78,7 +78,7 @@ pub fn run(arguments: &CapFilt, global: &Global, console: &Console) -> Result<St
     dataset::files(&arguments.source, &stores::access()).map_err(Failure::usage)?;
     let name = |given: &Option<String>| given.as_deref().unwrap_or(global.model()).to_owned();
     let filter = Beholder::open(&name(&arguments.filter), global, console)?;
-    filter.can_filter()?;
+    let judge = filter.judge(arguments.rule().heads())?;
     let (captioner, writing) = (name(&arguments.captioner), &arguments.writing);
     let other = match writing.captions {
         0 => None,
@@ -105,7 +105,6 @@ pub fn run(arguments: &CapFilt, global: &Global, console: &Console) -> Result<St
         batch_size: arguments.batch_size as usize,
         exact_decode: arguments.exact_decode,
     };
-    let judge = filter.judge()?;
     let models = Models { captioner: author.as_ref().map(|author| author as _), filter: &judge, shared };
     let stop = stop_on_interrupt()?;
     let mut display = Display::new(console);

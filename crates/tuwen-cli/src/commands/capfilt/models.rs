@@ -1,8 +1,9 @@
-//! BLIP as a captioner and as a filter.
+//! BLIP as a captioner and as a filter; CLIP as a filter by cosines.
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
-use tuwen::{Captioner, GroundedFiles, GroundedModel, PairScorer, Pixels, WritingOptions};
+use tuwen::{Ability, Captioner, Embeddings, Model, Opened, PairScore, PairScorer, Pixels, WritingOptions};
 use tuwen_data::image::{RgbImage, Transform};
 use tuwen_jobs::capfilt::ModelId;
 use tuwen_jobs::{self as jobs, Caption, Heads, ImageEncoder, ModelError, Scores};
@@ -38,23 +39,36 @@ pub(super) struct Writing {
 
 /// A model that looks at images.
 pub(super) struct Beholder {
-    model: GroundedModel,
+    model: Model,
     id: ModelId,
     /// What tells its image encoder and its preparation of images from others.
     sight: String,
+}
+
+/// What a model saw in images.
+pub(super) enum Seen {
+    /// States of all tokens: BLIP and ALBEF.
+    States(Tensor),
+    /// Vectors of unit length: CLIP.
+    Vectors(Embeddings),
 }
 
 impl Beholder {
     pub(super) fn open(name: &str, global: &Global, console: &Console) -> Result<Self, Failure> {
         global.fetch(name, console)?;
         let open = || {
-            let files = GroundedFiles::open(name, &global.options())?;
-            let (fingerprint, sight) = (files.fingerprint()?, files.vision_fingerprint()?);
-            let id = ModelId { name: name.to_owned(), fingerprint, precision: files.precision.to_string() };
-            Ok(Self { model: GroundedModel::new(files)?, id, sight })
+            let files = Opened::open(name, &global.options())?;
+            let sight = match &files {
+                Opened::Grounded(files) => files.vision_fingerprint()?,
+                Opened::Clip(files) => files.name.clone(),
+            };
+            let model = Model::of(files)?;
+            let (fingerprint, precision) = (model.fingerprint(), model.precision().to_string());
+            let id = ModelId { name: name.to_owned(), fingerprint, precision };
+            Ok(Self { model, id, sight })
         };
         let opened = open().map_err(model_failure)?;
-        for note in &opened.model.files().notes {
+        for note in opened.model.notes() {
             console.note(format_args!("note: {note}"));
         }
         Ok(opened)
@@ -73,26 +87,40 @@ impl Beholder {
         self.sight == other.sight
     }
 
-    pub(super) fn can_filter(&self) -> Result<(), Failure> {
-        self.model.pair_scorer().map(drop).map_err(model_failure)
-    }
-
-    /// The model as a filter.
-    pub(super) fn judge(&self) -> Result<Judge<'_>, Failure> {
-        let scorer = self.model.pair_scorer().map_err(model_failure)?;
+    /// The model as a filter by these heads.
+    pub(super) fn judge(&self, heads: Heads) -> Result<Judge<'_>, Failure> {
+        let able = || {
+            if heads.itc {
+                self.model.require(Ability::Compare)?;
+            }
+            match self.model.grounded() {
+                None if !heads.itm => Ok(None),
+                _ => self.model.pair_scorer().map(Some),
+            }
+        };
+        let hint = "a BLIP made for retrieval has both heads; CLIP filters by --itc alone";
+        let scorer = able().map_err(|error| model_failure(error).hint(hint))?;
         Ok(Judge { model: &self.model, scorer })
     }
 
     /// The model as a captioner.
     pub(super) fn author(&self, writing: &Writing, seed: u64) -> Result<Author<'_>, Failure> {
-        let captioner = Captioner::new(&self.model).map_err(model_failure)?;
+        self.model.require(Ability::Caption).map_err(model_failure)?;
+        let Some(model) = self.model.grounded() else {
+            return Err(Failure::usage(anyhow!("{} writes no captions", self.name())));
+        };
+        let captioner = Captioner::new(model).map_err(model_failure)?;
         let options = writing.options(&captioner, seed);
         Ok(Author { model: &self.model, captioner, options })
     }
+}
 
-    fn look(model: &GroundedModel, images: &[RgbImage]) -> Tensor {
-        let pixels: Vec<Pixels> = images.iter().cloned().map(Pixels::from).collect();
-        model.image_states(&pixels)
+/// What a model sees in prepared images.
+fn look(model: &Model, images: &[RgbImage]) -> Seen {
+    let pixels: Vec<Pixels> = images.iter().cloned().map(Pixels::from).collect();
+    match model.grounded() {
+        Some(model) => Seen::States(model.image_states(&pixels)),
+        None => Seen::Vectors(model.embedder().pixels(&pixels)),
     }
 }
 
@@ -123,7 +151,7 @@ impl Writing {
 
 /// A captioner.
 pub(super) struct Author<'m> {
-    model: &'m GroundedModel,
+    model: &'m Model,
     captioner: Captioner<'m>,
     options: WritingOptions,
 }
@@ -146,20 +174,21 @@ impl Author<'_> {
 }
 
 impl ImageEncoder for Author<'_> {
-    type Features = Tensor;
+    type Features = Seen;
 
     fn transform(&self) -> &Transform {
         self.model.transform()
     }
 
-    fn encode(&self, images: &[RgbImage]) -> Result<Tensor, ModelError> {
-        Ok(Beholder::look(self.model, images))
+    fn encode(&self, images: &[RgbImage]) -> Result<Seen, ModelError> {
+        Ok(look(self.model, images))
     }
 }
 
 impl jobs::Captioner for Author<'_> {
-    fn captions(&self, images: &Tensor, seeds: &[u64]) -> Result<Vec<Vec<Caption>>, ModelError> {
-        let seen = self.captioner.seen(images.clone(), seeds.to_vec());
+    fn captions(&self, images: &Seen, seeds: &[u64]) -> Result<Vec<Vec<Caption>>, ModelError> {
+        let Seen::States(states) = images else { return Err("vectors are not enough to write about".into()) };
+        let seen = self.captioner.seen(states.clone(), seeds.to_vec());
         let written = self.captioner.write(&seen, &self.options)?;
         let caption =
             |written: tuwen::Written| Caption { text: written.text, score: written.generated.score };
@@ -169,34 +198,59 @@ impl jobs::Captioner for Author<'_> {
 
 /// A filter.
 pub(super) struct Judge<'m> {
-    model: &'m GroundedModel,
-    scorer: PairScorer<'m>,
+    model: &'m Model,
+    /// What scores pairs where the model has a head that saw both.
+    scorer: Option<PairScorer<'m>>,
+}
+
+impl Judge<'_> {
+    /// Cosines of texts with their images.
+    fn cosines(&self, images: &Seen, texts: &[Vec<String>]) -> Result<Vec<Vec<Scores>>, ModelError> {
+        let encoded = match (images, &self.scorer) {
+            (Seen::Vectors(vectors), _) => vectors.clone(),
+            (Seen::States(states), Some(scorer)) => scorer.encoded(states.clone()).embeddings().clone(),
+            (Seen::States(_), None) => return Err("nothing turns states into vectors".into()),
+        };
+        let flat: Vec<&String> = texts.iter().flatten().collect();
+        if flat.is_empty() {
+            return Ok(vec![Vec::new(); texts.len()]);
+        }
+        let vectors = self.model.embed_texts(&flat)?.embeddings;
+        let mut rows = vectors.rows();
+        let mut score = |image: &[f32]| {
+            let text = rows.next().unwrap_or_default();
+            Scores { itm: None, itc: Some(image.iter().zip(text).map(|(a, b)| a * b).sum()) }
+        };
+        let of_image = |(image, texts): (&[f32], &Vec<String>)| texts.iter().map(|_| score(image)).collect();
+        Ok(encoded.rows().zip(texts).map(of_image).collect())
+    }
 }
 
 impl ImageEncoder for Judge<'_> {
-    type Features = Tensor;
+    type Features = Seen;
 
     fn transform(&self) -> &Transform {
         self.model.transform()
     }
 
-    fn encode(&self, images: &[RgbImage]) -> Result<Tensor, ModelError> {
-        Ok(Beholder::look(self.model, images))
+    fn encode(&self, images: &[RgbImage]) -> Result<Seen, ModelError> {
+        Ok(look(self.model, images))
     }
 }
 
 impl jobs::Filter for Judge<'_> {
     fn scores(
         &self,
-        images: &Tensor,
+        images: &Seen,
         texts: &[Vec<String>],
         heads: Heads,
     ) -> Result<Vec<Vec<Scores>>, ModelError> {
-        let scored = self.scorer.score(&self.scorer.encoded(images.clone()), texts)?;
-        let scores = |score: tuwen::PairScore| Scores {
-            itm: heads.itm.then_some(score.itm),
-            itc: heads.itc.then_some(score.similarity),
+        let (Seen::States(states), Some(scorer), true) = (images, &self.scorer, heads.itm) else {
+            return self.cosines(images, texts);
         };
+        let scored = scorer.score(&scorer.encoded(states.clone()), texts)?;
+        let scores =
+            |score: PairScore| Scores { itm: Some(score.itm), itc: heads.itc.then_some(score.similarity) };
         Ok(scored.scores.into_iter().map(|texts| texts.into_iter().map(scores).collect()).collect())
     }
 }
