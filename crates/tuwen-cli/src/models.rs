@@ -62,6 +62,10 @@ pub fn model_failure(error: Error) -> Failure {
         Error::NoConfig { .. } => Some("put the config.json of the model beside its weights"),
         Error::TwoModels { .. } => Some("name the weight file to choose one"),
         Error::NoTokenizer { .. } => Some("put the files of the model's tokenizer beside its weights"),
+        Error::Unable { wanted, .. } => {
+            let hint = format!("give --model one that can, such as {}", wanted.example());
+            return Failure::usage(error).hint(hint);
+        }
         _ => None,
     };
     let failure = Failure::model(error);
@@ -98,7 +102,7 @@ pub fn hub_failure(error: HubError) -> Failure {
 pub fn warn_of_cut(texts: &[impl AsRef<str>], truncated: &[Truncated], model: &Model, console: &Console) {
     /// Texts that are named one by one.
     const SHOWN: usize = 10;
-    let limit = model.config().text.max_position_embeddings;
+    let limit = model.text_limit();
     for &Truncated { text, tokens } in truncated.iter().take(SHOWN) {
         let text = texts.get(text).map_or("", AsRef::as_ref);
         let start: String = text.chars().take(40).collect();

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
-use tuwen::{Embedder, Embeddings, Picture, Pixels};
-use tuwen_data::image::read;
+use tuwen::{Embedder, Embeddings, EncodedImages, PairScorer, Picture, Pixels};
+use tuwen_data::image::{ImageError, read};
 
 use crate::ahead::{Hand, Limit, ahead};
 use crate::console::Console;
@@ -42,47 +42,112 @@ pub enum Kind {
     Image,
 }
 
+/// What is done with images.
+pub trait Work: Copy + Sync {
+    /// What comes of a batch.
+    type Output;
+
+    /// Decodes an image file, as exactly as the work needs it.
+    fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError>;
+
+    /// Prepares an image.
+    fn prepare(&self, image: &Picture) -> Pixels;
+
+    /// Images that go through the network together.
+    fn batch_size(&self) -> usize;
+
+    /// Computes a batch.
+    fn compute(&self, images: &[Pixels]) -> Self::Output;
+}
+
+impl Work for Embedder<'_> {
+    type Output = Embeddings;
+
+    fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
+        Embedder::decode(self, bytes)
+    }
+
+    fn prepare(&self, image: &Picture) -> Pixels {
+        Embedder::prepare(self, image)
+    }
+
+    fn batch_size(&self) -> usize {
+        Embedder::batch_size(self)
+    }
+
+    fn compute(&self, images: &[Pixels]) -> Embeddings {
+        self.pixels(images)
+    }
+}
+
+impl Work for PairScorer<'_> {
+    type Output = EncodedImages;
+
+    fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
+        PairScorer::decode(self, bytes)
+    }
+
+    fn prepare(&self, image: &Picture) -> Pixels {
+        PairScorer::prepare(self, image)
+    }
+
+    fn batch_size(&self) -> usize {
+        PairScorer::batch_size(self)
+    }
+
+    fn compute(&self, images: &[Pixels]) -> EncodedImages {
+        self.encode(images)
+    }
+}
+
 /// Inputs that went through the network together, with those that failed among them.
-pub struct Batch {
+pub struct Batch<T = Embeddings> {
     /// All of them, in order.
     pub records: Vec<Record>,
-    /// A row for each record without an error.
-    pub vectors: Embeddings,
+    /// What came of those without an error; of an embedder a row for each.
+    pub computed: T,
+}
+
+impl<T> Batch<T> {
+    /// The inputs that did not fail.
+    pub fn good(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(|record| record.error.is_none())
+    }
 }
 
 impl Batch {
     /// The inputs that did not fail, with their vectors.
     pub fn rows(&self) -> impl Iterator<Item = (&Record, &[f32])> {
-        self.records.iter().filter(|record| record.error.is_none()).zip(self.vectors.rows())
+        self.good().zip(self.computed.rows())
     }
 }
 
 /// Says of an input whether it was dealt with before; breaks where nothing shall be dealt with.
 pub type Seen<'s> = dyn FnMut(&str) -> ControlFlow<(), bool> + Send + 's;
 
-/// Gives `each` the vectors of every batch, and returns how many inputs failed; those are named on stderr.
+/// Gives `each` what came of every batch, and returns how many inputs failed; those are named on stderr.
 ///
 /// # Errors
 /// A list that cannot be opened, and what `each` returns.
-pub fn embed_images(
+pub fn each_batch<W: Work>(
     inputs: &ImageInputs,
-    embedder: Embedder<'_>,
+    work: W,
     console: &Console,
-    mut each: impl FnMut(&Batch) -> Result<(), Failure>,
+    mut each: impl FnMut(&Batch<W::Output>) -> Result<(), Failure>,
 ) -> Result<usize, Failure> {
     let images = inputs.open()?;
-    let each = |batch: Batch| each(&batch).map(ControlFlow::Continue);
-    embed_unseen(inputs, images, embedder, console, &mut |_| ControlFlow::Continue(false), each)
+    let each = |batch: Batch<W::Output>| each(&batch).map(ControlFlow::Continue);
+    each_unseen(inputs, images, work, console, &mut |_| ControlFlow::Continue(false), each)
 }
 
-/// [`embed_images`] for the inputs that were not `seen` before, until `each` breaks.
-pub fn embed_unseen(
+/// [`each_batch`] for the inputs that were not `seen` before, until `each` breaks.
+pub fn each_unseen<W: Work>(
     inputs: &ImageInputs,
     images: Images,
-    embedder: Embedder<'_>,
+    work: W,
     console: &Console,
     seen: &mut Seen<'_>,
-    mut each: impl FnMut(Batch) -> Result<ControlFlow<()>, Failure>,
+    mut each: impl FnMut(Batch<W::Output>) -> Result<ControlFlow<()>, Failure>,
 ) -> Result<usize, Failure> {
     let mut progress = console.progress(0, "images");
     let stop = Stop(AtomicBool::new(false));
@@ -104,11 +169,11 @@ pub fn embed_unseen(
                 hand(Input { name, content: read().and_then(read_ahead) })
             });
         };
-        let prepare = |input: Input| prepare(input, embedder, inputs.exact_decode);
+        let prepare = |input: Input| prepare(input, work, inputs.exact_decode);
         let threads = tuwen_kernels::threads();
         let limit = Limit { items: IMAGES * threads, weight: BYTES * threads };
         let mut prepared = ahead(scope, limit, find, weight, prepare);
-        while let Some(batch) = next_batch(&mut prepared, embedder, console) {
+        while let Some(batch) = next_batch(&mut prepared, work, console) {
             failed += batch.records.iter().filter(|record| record.error.is_some()).count();
             let done = batch.records.len() as u64;
             if each(batch)?.is_break() {
@@ -141,26 +206,26 @@ fn weight(input: &Input) -> usize {
     }
 }
 
-fn prepare(input: Input, embedder: Embedder<'_>, exact: bool) -> Prepared {
+fn prepare(input: Input, work: impl Work, exact: bool) -> Prepared {
     let decode = |content| -> anyhow::Result<Picture> {
         let bytes = match content {
             Content::File(path) => read(&path)?,
             Content::Bytes(bytes) => bytes,
         };
-        Ok(if exact { Picture::decode(&bytes) } else { embedder.decode(&bytes) }?)
+        Ok(if exact { Picture::decode(&bytes) } else { work.decode(&bytes) }?)
     };
     let picture = input.content.and_then(decode);
-    (input.name, picture.map(|picture| embedder.prepare(&picture)))
+    (input.name, picture.map(|picture| work.prepare(&picture)))
 }
 
 /// Takes images until a batch is full, and computes it; none if nothing is left.
-fn next_batch(
+fn next_batch<W: Work>(
     prepared: &mut impl Iterator<Item = Prepared>,
-    embedder: Embedder<'_>,
+    work: W,
     console: &Console,
-) -> Option<Batch> {
+) -> Option<Batch<W::Output>> {
     let (mut records, mut pixels) = (Vec::new(), Vec::new());
-    while pixels.len() < embedder.batch_size()
+    while pixels.len() < work.batch_size()
         && let Some((input, result)) = prepared.next()
     {
         let error = match result {
@@ -177,7 +242,7 @@ fn next_batch(
         };
         records.push(Record { input, kind: Kind::Image, error });
     }
-    (!records.is_empty()).then(|| Batch { records, vectors: embedder.pixels(&pixels) })
+    (!records.is_empty()).then(|| Batch { records, computed: work.compute(&pixels) })
 }
 
 /// The reason of a failure without the name that it may begin with.

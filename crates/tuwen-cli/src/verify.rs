@@ -6,6 +6,7 @@
 mod case;
 mod exchange;
 mod forward;
+mod grounded;
 mod preparation;
 mod report;
 mod tokenization;
@@ -27,6 +28,8 @@ enum Kind {
     Forward,
     /// A classifier made of prompts.
     ZeroShot,
+    /// A BLIP or ALBEF: intermediates, heads and losses.
+    Grounded,
     /// Images to numbers.
     Preparation,
     /// Texts to ids.
@@ -40,7 +43,7 @@ enum Kind {
 /// A case of a kind that is not supported yet.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0}: cases of this kind are not supported yet (CLIP forward passes, training, zero-shot classification, image preparation and tokenization are)"
+    "{0}: cases of this kind are not supported yet (forward passes of CLIP, BLIP and ALBEF, training of CLIP, zero-shot classification, image preparation and tokenization are)"
 )]
 pub struct Unsupported(String);
 
@@ -52,6 +55,7 @@ pub fn verify(folder: &Path) -> Result<Report> {
     let case = Case::open(folder)?;
     match kind(&case)? {
         Some(Kind::Forward) => forward::run(&case),
+        Some(Kind::Grounded) => grounded::run(&case),
         Some(Kind::ZeroShot) => zero_shot::run(&case),
         Some(Kind::Preparation) => preparation::run(&case),
         Some(Kind::Tokenization) => tokenization::run(&case),
@@ -65,7 +69,8 @@ fn kind(case: &Case) -> Result<Option<Kind>> {
     type Fits = fn(&Case) -> Result<bool>;
     let without_network: [(Kind, Fits); 2] =
         [(Kind::Tokenization, tokenization::fits), (Kind::Preparation, preparation::fits)];
-    let with_network: [(Kind, Fits); 4] = [
+    let with_network: [(Kind, Fits); 5] = [
+        (Kind::Grounded, grounded::fits),
         (Kind::Training, training::fits),
         (Kind::ZeroShot, zero_shot::fits),
         (Kind::Exchange, exchange::fits),

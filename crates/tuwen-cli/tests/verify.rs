@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{fixtures, json_lines, run, stderr};
 use tuwen_tensor::checkpoint::{RawTensor, TensorSource, open, write_safetensors};
 
-const CASES: [&str; 14] = [
+const CASES: [&str; 26] = [
     "clip-vit-hf-tiny",
     "clip-vit-hf-gelu-tiny",
     "clip-vit-openai-tiny",
@@ -24,6 +24,18 @@ const CASES: [&str; 14] = [
     "clip-siglip-openclip-tiny",
     "siglip-train-tiny",
     "clip-grad-gather",
+    "blip-hf-tiny-caption",
+    "blip-hf-tiny-vqa",
+    "blip-hf-tiny-itm",
+    "blip-sf-tiny-caption",
+    "blip-sf-tiny-vqa",
+    "blip-sf-tiny-itm",
+    "blip-sf-tiny-feature",
+    "blip-sf-nlvr-tiny",
+    "blip-sf-pretrain-tiny",
+    "blip-sf-retrieval-tiny",
+    "albef-sf-pretrain-tiny",
+    "albef-sf-retrieval-tiny",
 ];
 
 #[test]

@@ -1,5 +1,17 @@
 //! Which sequences run together: those of about one length, so that little of a pass is padding.
 
+use tuwen_tensor::{Tensor, ops};
+
+/// Features of sequences `[sequences, dim]`, in their order, where those of about one length run together: `forward` gives
+/// the features `[group, dim]` of a group, by its numbers.
+pub fn by_length(lengths: &[usize], pass_cost: usize, forward: impl FnMut(&Vec<usize>) -> Tensor) -> Tensor {
+    let groups = buckets(lengths, pass_cost);
+    let features: Vec<Tensor> = groups.iter().map(forward).collect();
+    let mut place = vec![0; lengths.len()];
+    groups.iter().flatten().zip(0..).for_each(|(&row, at)| place[row] = at);
+    ops::gather_rows(&ops::concat(&features.iter().collect::<Vec<_>>(), 0), &place)
+}
+
 /// Tokens of a pass, about: what the layers of a pass exchange then stays in the caches.
 const PASS: usize = 1024;
 

@@ -1,9 +1,12 @@
 //! What a model takes: parameters, operations and memory, found by running its network on shapes
 //! ([`tuwen_tensor::meter`]).
 
-use tuwen_nn::{Kind, Parameters};
+use tuwen_nn::{Kind, Parameters, Pass};
 use tuwen_tensor::meter::{Measurement, measure};
 use tuwen_tensor::{Tensor, no_grad};
+
+/// Tokens of the text by which BLIP and ALBEF are measured: as many as salesforce/BLIP reads of a caption.
+pub const GROUNDED_TEXT: usize = 35;
 
 /// What a model takes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,6 +59,11 @@ impl InputCost {
         train(false);
         Self { inference, training }
     }
+}
+
+/// As published profiles count: the states of all tokens in all layers.
+pub(crate) fn pass(training: bool) -> Pass {
+    if training { Pass::train() } else { Pass::eval().of_all_tokens() }
 }
 
 /// Names and sizes of what is learnt.

@@ -23,16 +23,33 @@ impl TokenIds {
         &self.ids[row * self.length..][..self.length]
     }
 
+    /// Tokens of one text, without padding where a mask tells it.
+    pub fn tokens(&self, row: usize) -> usize {
+        let Some(mask) = &self.attention_mask else { return self.length };
+        let seen = mask[row * self.length..][..self.length].iter().rposition(|&seen| seen);
+        seen.map_or(0, |last| last + 1)
+    }
+
     /// Some of the texts, by their numbers.
     #[must_use]
     pub fn select(&self, rows: &[u32]) -> Self {
+        self.cut(rows, self.length)
+    }
+
+    /// Some of the texts, by their numbers, in rows as long as the longest of them.
+    #[must_use]
+    pub fn compact(&self, rows: &[u32]) -> Self {
+        self.cut(rows, rows.iter().map(|&row| self.tokens(row as usize)).max().unwrap_or(0))
+    }
+
+    fn cut(&self, rows: &[u32], length: usize) -> Self {
         let mask_of = |mask: &Vec<bool>| {
-            let row = |&row: &u32| mask[row as usize * self.length..][..self.length].iter().copied();
+            let row = |&row: &u32| mask[row as usize * self.length..][..length].iter().copied();
             rows.iter().flat_map(row).collect()
         };
         Self {
-            ids: rows.iter().flat_map(|&row| self.row(row as usize).iter().copied()).collect(),
-            length: self.length,
+            ids: rows.iter().flat_map(|&row| self.row(row as usize)[..length].iter().copied()).collect(),
+            length,
             attention_mask: self.attention_mask.as_ref().map(mask_of),
         }
     }
@@ -50,9 +67,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn chosen_rows_are_as_long_as_the_longest_of_them() {
+        let mask = vec![true, true, false, true, true, true, true, false, false];
+        let ids = vec![1, 2, 0, 3, 4, 5, 6, 0, 0];
+        let tokens = TokenIds { ids, length: 3, attention_mask: Some(mask) };
+        let some = tokens.compact(&[2, 0]);
+        assert_eq!((some.ids, some.length), (vec![6, 0, 1, 2], 2));
+        assert_eq!(some.attention_mask, Some(vec![true, false, true, true]));
+        assert_eq!(tokens.compact(&[1, 1]).ids, [3, 4, 5, 3, 4, 5]);
+        assert_eq!(tokens.select(&[]).batch(), 0);
+    }
+
+    #[test]
     fn each_row_gets_another_first_token() {
         let tokens = TokenIds { ids: vec![1, 2, 3, 4, 5, 6], length: 3, attention_mask: None };
-        assert_eq!(tokens.select(&[1, 1]).ids, [4, 5, 6, 4, 5, 6]);
         assert_eq!(tokens.starting_with(9).ids, [9, 2, 3, 9, 5, 6]);
     }
 }

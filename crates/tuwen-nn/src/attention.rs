@@ -4,6 +4,17 @@ use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use crate::{Init, KeyValues, Linear, Scope};
 
+/// Keys and values with the number of rows of queries that see them.
+#[derive(Clone, Copy)]
+pub struct SeenBy<'a> {
+    /// Of sequences, each seen by equally many rows.
+    pub key_values: &'a KeyValues,
+    /// What of them is seen.
+    pub mask: AttentionMask<'a>,
+    /// Rows of queries.
+    pub rows: usize,
+}
+
 /// Attention of queries to keys and values, heads side by side in the width.
 pub struct MultiHeadAttention {
     q_proj: Linear,
@@ -81,18 +92,74 @@ impl MultiHeadAttention {
         mask: AttentionMask,
         residual: Option<&Tensor>,
     ) -> Tensor {
-        let [rows, tokens, _] = queries.dims();
+        self.attend_to_parts(
+            queries,
+            &[SeenBy { key_values: seen, mask, rows: queries.shape()[0] }],
+            residual,
+        )
+    }
+
+    /// The same to keys and values that lie apart, each seen by the next rows of queries.
+    ///
+    /// # Panics
+    /// If the rows of a part are no multiple of its sequences, or those of all are not those of the queries.
+    pub fn attend_to_parts(&self, queries: &Tensor, parts: &[SeenBy], residual: Option<&Tensor>) -> Tensor {
+        let q = self.q_proj.forward(queries);
+        let attended = match parts {
+            [part] => self.attended_part(&q, part),
+            _ => {
+                let mut start = 0;
+                let attended: Vec<Tensor> = parts
+                    .iter()
+                    .map(|part| {
+                        let rows = ops::narrow(&q, 0, start, part.rows);
+                        start += part.rows;
+                        self.attended_part(&rows, part)
+                    })
+                    .collect();
+                assert_eq!(start, q.shape()[0], "rows of queries");
+                ops::concat(&attended.iter().collect::<Vec<_>>(), 0)
+            }
+        };
+        self.out_proj.forward_fused(&attended, Activation::Identity, residual)
+    }
+
+    /// What the heads of projected queries see of a part.
+    fn attended_part(&self, q: &Tensor, &SeenBy { key_values: seen, mask, rows }: &SeenBy) -> Tensor {
+        let [queries, tokens, width] = q.dims();
         let sequences = seen.batch();
         assert!(
-            rows == sequences || (!mask.causal && rows.is_multiple_of(sequences.max(1))),
-            "{rows} rows of queries to {sequences} sequences"
+            queries == rows && (rows == sequences || (!mask.causal && rows.is_multiple_of(sequences.max(1)))),
+            "{queries} rows of queries, {rows} to {sequences} sequences"
         );
-        let q = self.q_proj.forward(queries);
-        let [.., width] = q.dims::<3>();
         let q = q.reshape(&[sequences, rows * tokens / sequences.max(1), width]);
         let attended =
             ops::attention(&q, &seen.keys, &seen.values, self.heads, mask, self.q_proj.precision());
-        let attended = attended.reshape(&[rows, tokens, width]);
+        attended.reshape(&[rows, tokens, width])
+    }
+
+    /// With which probabilities each head attends to given keys: `[batch, heads, queries, keys]`; not recorded.
+    pub fn probabilities(&self, queries: &Tensor, seen: &KeyValues, mask: AttentionMask) -> Tensor {
+        ops::attention_weights(&self.q_proj.forward(queries), &seen.keys, self.heads, mask)
+    }
+
+    /// `out_proj(attention) + residual` by given probabilities `[batch, heads, queries, keys]`, head by head: slow, and
+    /// gradients flow back to the probabilities.
+    pub fn attend_by(&self, probabilities: &Tensor, seen: &KeyValues, residual: Option<&Tensor>) -> Tensor {
+        let [batch, heads, queries, keys] = probabilities.dims();
+        let head_dim = seen.values.last_dim() / heads;
+        let head = |row: usize, head: usize| {
+            let of_row = ops::narrow(probabilities, 0, row, 1);
+            let weights = ops::narrow(&of_row, 1, head, 1).reshape(&[queries, keys]);
+            let values = ops::narrow(&ops::narrow(&seen.values, 0, row, 1), 2, head * head_dim, head_dim);
+            ops::matmul_nt(&weights, &ops::permute(&values.reshape(&[keys, head_dim]), &[1, 0]))
+        };
+        let row = |row: usize| {
+            let heads: Vec<Tensor> = (0..heads).map(|number| head(row, number)).collect();
+            ops::concat(&heads.iter().collect::<Vec<_>>(), 1).reshape(&[1, queries, heads.len() * head_dim])
+        };
+        let rows: Vec<Tensor> = (0..batch).map(row).collect();
+        let attended = ops::concat(&rows.iter().collect::<Vec<_>>(), 0);
         self.out_proj.forward_fused(&attended, Activation::Identity, residual)
     }
 

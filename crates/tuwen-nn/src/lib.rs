@@ -16,7 +16,7 @@ mod pass;
 mod scope;
 mod transformer;
 
-pub use attention::MultiHeadAttention;
+pub use attention::{MultiHeadAttention, SeenBy};
 pub use collective::{Collective, Single, ThreadRank};
 pub use conv::ConvBatchNorm;
 pub use encoder::{Encoder, SequenceMask};

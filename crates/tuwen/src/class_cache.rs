@@ -29,7 +29,7 @@ impl Model {
     ) -> Result<Matcher, Error> {
         let key = key(self, labels, templates);
         let path = directory.join(file_name(&key));
-        if let Some(classes) = read(&path, &key, [labels.len(), self.config().projection_dim]) {
+        if let Some(classes) = read(&path, &key, [labels.len(), self.towers.text_dim()]) {
             return Ok(Matcher::new(self, Texts { embeddings: classes, truncated: Vec::new() }));
         }
         let classifier = self.classifier(labels, templates)?;

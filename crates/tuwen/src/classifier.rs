@@ -127,12 +127,12 @@ impl LinearClassifier {
         }
     }
 
-    /// Whether the features of a model are as wide as this classifier needs them.
+    /// Whether a model whose [features](LinearClassifier::features) have this width gives what the classifier needs.
     ///
     /// # Errors
-    /// They are not; `path` is what the error calls this classifier.
-    pub fn check(&self, config: &ClipConfig, path: &Path) -> Result<(), Error> {
-        let (expected, got) = (self.weight.dim(), config.image_feature_dim(self.features));
+    /// It does not; `path` is what the error calls this classifier.
+    pub fn check(&self, got: usize, path: &Path) -> Result<(), Error> {
+        let expected = self.weight.dim();
         if expected == got {
             return Ok(());
         }
@@ -149,7 +149,7 @@ impl LinearClassifier {
             return Ok(None);
         }
         let classifier = Self::read(&path)?;
-        classifier.check(config, &path)?;
+        classifier.check(config.image_feature_dim(classifier.features), &path)?;
         Ok(Some(classifier))
     }
 }

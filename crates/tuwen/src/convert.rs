@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tuwen_tensor::checkpoint::StoredType;
 
 use crate::export::{Export, Parts, Progress, Target};
-use crate::{Error, ModelFiles};
+use crate::{Error, ModelFiles, Opened};
 
 /// The file in a converted directory that says where it comes from.
 pub const RECORD: &str = "tuwen.json";
@@ -19,7 +19,7 @@ pub const RECORD: &str = "tuwen.json";
 /// What is to be written, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion<'a> {
-    /// A directory, or for openai/CLIP a file that ends in `.pt` or `.pth`.
+    /// A directory, or for openai/CLIP a file that ends in `.pt` or `.pth`, for salesforce one that ends in `.pth`.
     pub destination: &'a Path,
     /// Whose layout.
     pub target: Target,
@@ -66,10 +66,19 @@ impl<'a> Conversion<'a> {
     /// # Errors
     /// A model that does not load or that the program cannot hold, a destination that holds the source or something that
     /// is not to be written over.
-    pub fn prepare(self, files: &'a ModelFiles) -> Result<Prepared<'a>, Error> {
+    pub fn prepare(self, files: &'a Opened) -> Result<Prepared<'a>, Error> {
         files.check()?;
         let is_file = self.is_file();
-        self.check_destination(files, is_file)?;
+        self.check_destination(files.weights_path(), is_file)?;
+        let export = match files {
+            Opened::Clip(files) => self.export_clip(files)?,
+            Opened::Grounded(files) => Export::of_grounded(files, self.target, self.stored)?,
+        };
+        let Self { destination, target, .. } = self;
+        Ok(Prepared { export, destination, is_file, source: files.name(), target })
+    }
+
+    fn export_clip(&self, files: &'a ModelFiles) -> Result<Export<'a>, Error> {
         let parts = Parts {
             config: &files.config,
             weights: &files.weights,
@@ -80,24 +89,28 @@ impl<'a> Conversion<'a> {
         if let Some(classifier) = &files.own_classifier {
             export = export.with_classifier(classifier.clone());
         }
-        let Self { destination, target, .. } = self;
-        Ok(Prepared { export, destination, is_file, source: &files.name, target })
+        Ok(export)
     }
 
-    /// Whether a file is meant: openai/CLIP's models are single files.
+    /// Whether a file is meant: openai/CLIP's and salesforce's models are single files.
     fn is_file(&self) -> bool {
         let ending = self.destination.extension().and_then(|ending| ending.to_str());
-        self.target == Target::OpenAi && matches!(ending, Some("pt" | "pth")) && !self.destination.is_dir()
+        let is_one = match self.target {
+            Target::OpenAi => matches!(ending, Some("pt" | "pth")),
+            Target::Salesforce => ending == Some("pth"),
+            Target::HuggingFace | Target::OpenClip => false,
+        };
+        is_one && !self.destination.is_dir()
     }
 
-    fn check_destination(&self, files: &ModelFiles, is_file: bool) -> Result<(), Error> {
+    fn check_destination(&self, weights: &Path, is_file: bool) -> Result<(), Error> {
         let refuse = |reason: String| Err(Error::Destination { path: self.destination.to_owned(), reason });
         if self.destination.file_name().is_none() {
             return refuse("give the directory by its name".to_owned());
         }
         let Ok(real) = self.destination.canonicalize() else { return Ok(()) };
-        let source = files.weights_path.canonicalize().ok();
-        let directory = files.weights_path.parent().and_then(|parent| parent.canonicalize().ok());
+        let source = weights.canonicalize().ok();
+        let directory = weights.parent().and_then(|parent| parent.canonicalize().ok());
         let inside = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.starts_with(&real));
         if inside(&source) || inside(&directory) {
             return refuse("this is where the model is read from".to_owned());

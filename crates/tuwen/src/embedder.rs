@@ -5,9 +5,8 @@ use std::collections::HashMap;
 use tuwen_data::image::{ImageError, Picture, RgbImage};
 use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
-use tuwen_models::clip::{ImageFeatures, TokenIds};
-use tuwen_nn::Pass;
-use tuwen_tensor::{Tensor, ops};
+use tuwen_models::clip::ImageFeatures;
+use tuwen_tensor::Tensor;
 
 use crate::{Embeddings, Error, Model, Precision};
 
@@ -27,7 +26,7 @@ pub struct Embedder<'m> {
 
 /// An image of the size that the network takes.
 #[derive(Clone, Debug)]
-pub struct Pixels(RgbImage);
+pub struct Pixels(pub(crate) RgbImage);
 
 /// Vectors of texts.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ pub struct Texts {
 impl Embedder<'_> {
     /// Width of the vector of an image.
     pub fn dim(&self) -> usize {
-        self.model.config().image_feature_dim(self.features)
+        self.model.towers.image_dim(self.features)
     }
 
     /// What the network multiplies in: vectors of different precisions differ a little.
@@ -59,12 +58,12 @@ impl Embedder<'_> {
     /// # Errors
     /// See [`Picture::decode`].
     pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        Picture::decode_for(bytes, &self.model.processor.transform)
+        Picture::decode_for(bytes, self.model.transform())
     }
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        Pixels(self.model.processor.transform.apply(image))
+        Pixels(self.model.transform().apply(image))
     }
 
     /// Vectors of images.
@@ -90,30 +89,28 @@ impl Embedder<'_> {
     /// # Errors
     /// A model that cannot read texts.
     pub fn texts(&self, texts: &[impl AsRef<str>]) -> Result<Texts, Error> {
-        let batch = self.model.tokenizer.encode(texts)?;
-        let (length, dim) = (batch.context_length, self.model.config().projection_dim);
-        let (distinct, places) = distinct(batch.ids.chunks_exact(length.max(1)));
+        let towers = &self.model.towers;
+        let (tokens, truncated) = towers.encode(texts)?;
+        let dim = towers.text_dim();
+        let normalized = self.features == ImageFeatures::Normalized;
+        let (distinct, places) = distinct(tokens.ids.chunks_exact(tokens.length.max(1)));
         let mut computed = Vec::with_capacity(distinct.len() * dim);
         for rows in distinct.chunks(TEXT_BATCH) {
-            let tokens = TokenIds { ids: rows.concat(), length, attention_mask: None };
-            let features = self.model.clip.text_features_by_length(&tokens, &Pass::eval());
-            let normalized = self.features == ImageFeatures::Normalized;
-            let vectors = if normalized { ops::l2_normalize(&features) } else { features };
-            computed.extend(vectors.to_vec());
+            computed.extend(towers.text_vectors(&tokens.select(rows), normalized).to_vec());
         }
         let values = places.iter().flat_map(|&place| &computed[place * dim..][..dim]).copied().collect();
-        Ok(Texts { embeddings: Embeddings::new(values, dim), truncated: batch.truncated })
+        Ok(Texts { embeddings: Embeddings::new(values, dim), truncated })
     }
 
     /// Numbers in a prepared image.
     fn pixel_count(&self) -> usize {
-        let size = self.model.config().vision.image_size();
+        let size = self.model.towers.image_size();
         3 * size * size
     }
 
     /// The numbers of `count` images; `image` hands that of an index on.
     fn pixel_values(&self, count: usize, image: impl Fn(usize, &mut dyn FnMut(&Pixels)) + Sync) -> Vec<f32> {
-        let normalizer = self.model.processor.transform.normalizer();
+        let normalizer = self.model.transform().normalizer();
         let mut values = vec![0.0; count * self.pixel_count()];
         parallel_chunks_mut(&mut values, self.pixel_count(), |i, out| {
             image(i, &mut |pixels| normalizer.apply(&pixels.0, out));
@@ -122,25 +119,25 @@ impl Embedder<'_> {
     }
 
     fn embed_batches(&self, batches: impl Iterator<Item = Vec<f32>>) -> Embeddings {
-        let size = self.model.config().vision.image_size();
+        let size = self.model.towers.image_size();
         let embed = |values: Vec<f32>| {
             let pixel_values = Tensor::new(&values, &[values.len() / self.pixel_count(), 3, size, size]);
-            self.model.clip.image_features_as(self.features, &pixel_values, &Pass::eval()).to_vec()
+            self.model.towers.image_vectors(self.features, &pixel_values).to_vec()
         };
         Embeddings::new(batches.flat_map(embed).collect(), self.dim())
     }
 }
 
-/// The different ones among some rows, in the order of their first appearance, and for each row which of them it is.
-fn distinct<'r>(rows: impl Iterator<Item = &'r [u32]>) -> (Vec<&'r [u32]>, Vec<usize>) {
+/// The first row of each kind among some rows, by its number, and for each row which of them it is.
+fn distinct<'r>(rows: impl Iterator<Item = &'r [u32]>) -> (Vec<u32>, Vec<usize>) {
     let (mut distinct, mut known) = (Vec::new(), HashMap::new());
-    let place = |row: &'r [u32]| {
+    let place = |(number, row): (u32, &'r [u32])| {
         *known.entry(row).or_insert_with(|| {
-            distinct.push(row);
+            distinct.push(number);
             distinct.len() - 1
         })
     };
-    let places = rows.map(place).collect();
+    let places = (0..).zip(rows).map(place).collect();
     (distinct, places)
 }
 
@@ -151,6 +148,6 @@ mod tests {
     #[test]
     fn rows_are_found_again() {
         let rows: [&[u32]; 5] = [&[1, 2], &[3, 4], &[1, 2], &[1, 3], &[3, 4]];
-        assert_eq!(distinct(rows.into_iter()), (vec![rows[0], rows[1], rows[3]], vec![0, 1, 0, 2, 1]));
+        assert_eq!(distinct(rows.into_iter()), (vec![0, 1, 3], vec![0, 1, 0, 2, 1]));
     }
 }

@@ -37,6 +37,14 @@ impl Embeddings {
         self.values.chunks_exact(self.dim.max(1))
     }
 
+    /// A row by its number.
+    ///
+    /// # Panics
+    /// If there is none of this number.
+    pub fn row(&self, number: usize) -> &[f32] {
+        &self.values[number * self.dim..][..self.dim]
+    }
+
     /// All values, row by row.
     pub fn values(&self) -> &[f32] {
         &self.values

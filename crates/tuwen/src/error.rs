@@ -7,8 +7,11 @@ use tuwen_data::image::ImageError;
 use tuwen_data::tokenizer::TokenizerError;
 use tuwen_models::clip::config::ConfigError;
 use tuwen_models::clip::processor::ProcessorError;
+use tuwen_models::generate::GenerationError;
 use tuwen_nn::LoadReport;
 use tuwen_tensor::checkpoint::CheckpointError;
+
+use crate::Ability;
 
 /// Why a model could not be loaded or used. Every message is one line, except [`Error::Load`].
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,14 @@ pub enum Error {
     /// Weights of another kind of model.
     #[error("{}: these are no weights of a CLIP model (tensors are called {names})", path.display())]
     NotClip {
+        /// The weight file.
+        path: PathBuf,
+        /// The first names in it.
+        names: String,
+    },
+    /// Weights of no family that is known.
+    #[error("{}: these are no weights of a CLIP, BLIP or ALBEF model (tensors are called {names})", path.display())]
+    UnknownFamily {
         /// The weight file.
         path: PathBuf,
         /// The first names in it.
@@ -108,7 +119,7 @@ pub enum Error {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A text is to be read by a model without a tokenizer.
-    #[error("{}: no tokenizer, so no text can be read (looked for {looked_for}; the model has a vocabulary of {vocab_size}, not OpenAI's)", directory.display())]
+    #[error("{}: no tokenizer, so no text can be read (looked for {looked_for}; its vocabulary has {vocab_size} tokens)", directory.display())]
     NoTokenizer {
         /// Where it was looked for.
         directory: PathBuf,
@@ -178,6 +189,27 @@ pub enum Error {
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A model that cannot write what is asked of it.
+    #[error("{model} cannot write {what}: its checkpoint was made for something else")]
+    CannotWrite {
+        /// The model.
+        model: String,
+        /// Captions or answers.
+        what: &'static str,
+    },
+    /// Texts cannot be written as is asked.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// Something that a checkpoint was not made for.
+    #[error("{model} cannot {wanted}; it can {}", has.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Unable {
+        /// The model.
+        model: String,
+        /// What was asked of it.
+        wanted: Ability,
+        /// What it can do.
+        has: &'static [Ability],
+    },
     /// Nothing to compare with.
     #[error("there are no {0} to compare with")]
     Nothing(&'static str),

@@ -13,8 +13,9 @@ use tuwen_tensor::checkpoint::{
     write_torch,
 };
 
-use crate::{Error, LinearClassifier};
+use crate::{Error, GroundedFiles, LinearClassifier};
 
+mod grounded;
 mod hugging_face;
 mod open_clip;
 mod openai;
@@ -33,6 +34,9 @@ pub enum Target {
     OpenAi,
     /// open_clip: `open_clip_config.json`, `open_clip_model.safetensors` and the tokenizer's files.
     OpenClip,
+    /// salesforce/BLIP, salesforce/ALBEF and LAVIS: `model.pth`, a state dict under `model`, with the configuration of the
+    /// texts and the vocabulary beside it.
+    Salesforce,
 }
 
 /// What a model consists of.
@@ -64,8 +68,8 @@ pub struct Export<'m> {
 #[derive(Clone, Copy)]
 enum Format {
     Safetensors,
-    /// By the ending of the name: see [`Target::OpenAi`].
-    Torch,
+    /// PyTorch's; a TorchScript archive is a plain state dict where the name ends in `.pth`: see [`Target::OpenAi`].
+    Torch(TorchArchive),
 }
 
 /// Hears of every tensor that is on its way to the disk how many bytes it has.
@@ -87,6 +91,7 @@ impl Target {
             Self::HuggingFace => "transformers",
             Self::OpenAi => "openai/CLIP",
             Self::OpenClip => "open_clip",
+            Self::Salesforce => "salesforce",
         }
     }
 
@@ -105,11 +110,22 @@ impl<'m> Export<'m> {
             Target::HuggingFace => hugging_face::export(parts, stored)?,
             Target::OpenAi => openai::export(parts, stored)?,
             Target::OpenClip => open_clip::export(parts, stored)?,
+            Target::Salesforce => {
+                return Err(target.cannot_say("it has no CLIP; hf, openai and open_clip have"));
+            }
         };
         if export.tokenizer.is_none() && parts.tokenizer.is_none() {
             export.notes.push("no tokenizer is known, so none is written".to_owned());
         }
         Ok(export)
+    }
+
+    /// Puts a BLIP or ALBEF into the layout of a program, its tensors in the types of `stored`.
+    ///
+    /// # Errors
+    /// [`Error::CannotSay`] for the first thing that the layout has no place for.
+    pub fn of_grounded(files: &'m GroundedFiles, target: Target, stored: StoredType) -> Result<Self, Error> {
+        grounded::export(files, target, stored)
     }
 
     /// What a user should know.
@@ -178,9 +194,12 @@ impl<'m> Export<'m> {
                 let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
                 write_source(path, &self.weights, &metadata, progress)?;
             }
-            Format::Torch => {
+            Format::Torch(kind) => {
                 let plain = path.extension().is_some_and(|ending| ending == "pth");
-                let kind = if plain { TorchArchive::StateDict } else { TorchArchive::TorchScript };
+                let kind = match kind {
+                    TorchArchive::TorchScript if plain => TorchArchive::StateDict,
+                    kind => kind,
+                };
                 write_torch(path, &self.weights, kind, progress)?;
             }
         }

@@ -1,49 +1,45 @@
-//! Everything that makes a model, opened but not yet a network: configuration, weights, preparation of images, tokenizer.
+//! Everything that makes a CLIP model, opened but not yet a network: configuration, weights, preparation of images,
+//! tokenizer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tuwen_data::tokenizer::ClipTokenizer;
-use tuwen_kernels::Precision;
 use tuwen_models::VitConfig;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig};
 use tuwen_nn::{LoadReport, Scope};
-use tuwen_tensor::checkpoint::{Checkpoint, TensorSource, open, open_static, open_weights_in};
+use tuwen_tensor::checkpoint::{Checkpoint, TensorSource as _, open, open_static, open_weights_in};
 
 use crate::place::{Embedded, Place};
 use crate::source::{self, Source};
 use crate::{Adapter, Error, LinearClassifier, Options, adapter, builtin};
 
 mod choice;
+mod family;
 mod tokenizer;
 mod transform;
 
 use choice::Choice;
 pub(crate) use choice::configuration;
-pub(crate) use tokenizer::Tokenizer;
+pub use family::{Family, Files, Opened};
+pub use tokenizer::Tokenizer;
 
-/// The files of a CLIP model, opened and checked against each other.
-pub struct ModelFiles {
-    /// What the user calls the model.
-    pub name: String,
-    /// Sizes of the network.
-    pub config: ClipConfig,
-    /// Weights under Hugging Face's names.
-    pub weights: Arc<dyn TensorSource>,
-    /// Where the weights come from.
-    pub weights_path: PathBuf,
-    /// How images are prepared.
-    pub processor: ClipImageProcessor,
-    /// What a user should know about how the files were understood.
-    pub notes: Vec<String>,
-    /// The classifier that the model was fine-tuned with.
-    pub own_classifier: Option<LinearClassifier>,
-    /// What the network multiplies in.
-    pub precision: Precision,
-    /// The first size in which weights and configuration differ; then they do not load.
-    misfit: Option<String>,
-    pub(crate) tokenizer: Tokenizer,
+/// CLIP and SigLIP: two towers.
+pub enum ClipFamily {}
+
+/// The files of a CLIP model.
+pub type ModelFiles = Files<ClipFamily>;
+
+impl Family for ClipFamily {
+    type Config = ClipConfig;
+    type Processor = ClipImageProcessor;
+    type Tokenizer = Tokenizer;
+    type Network = Clip;
+
+    fn build(config: &ClipConfig, scope: Scope) -> Result<Clip, LoadReport> {
+        Clip::new(config, scope)
+    }
 }
 
 /// Who wrote the configuration, which decides what the other files are called.
@@ -72,30 +68,6 @@ impl ModelFiles {
         }
         let (choice, place) = choose(model, options)?;
         Self::describe(model, choice, &place, options)
-    }
-
-    /// Whether every weight is there and has its shape.
-    ///
-    /// # Errors
-    /// The report of everything that does not fit.
-    pub fn check(&self) -> Result<(), Error> {
-        let compared = Clip::new(&self.config, Scope::compare(Arc::clone(&self.weights)));
-        compared.map(drop).map_err(|report| self.does_not_fit(report))
-    }
-
-    /// Builds the network.
-    ///
-    /// # Errors
-    /// The report of everything that does not fit.
-    pub fn load(&self) -> Result<Clip, Error> {
-        let scope = Scope::load(Arc::clone(&self.weights)).with_precision(self.precision);
-        let loaded = Clip::new(&self.config, scope);
-        loaded.map_err(|report| self.does_not_fit(report))
-    }
-
-    /// The report of a load, with the reason in a line where it is known.
-    fn does_not_fit(&self, report: LoadReport) -> Error {
-        Error::Load { path: self.weights_path.clone(), misfit: self.misfit.clone(), report: Box::new(report) }
     }
 
     /// What turns texts into ids, where the files say it.

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use tuwen_kernels::parallel_chunks_mut;
 
 use crate::Model;
+use crate::towers::Towers;
 
 /// What is tokenized to tell tokenizers apart: words, case, numbers, scripts, spaces.
 const PROBE: &str = "Tuwen 图文: a photo of a  cat, 1234 dogs & Straßenbahn \u{1f408}";
@@ -16,11 +17,8 @@ impl Model {
     pub fn fingerprint(&self) -> String {
         let mut hash = Fnv::default();
         // Writing to a hash cannot fail.
-        let _ = write!(hash, "{:?}{:?}", self.config(), self.processor.transform);
-        if let Some(tokenizer) = self.tokenizer.get() {
-            let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
-        }
-        let parameters: Vec<_> = self.network().parameters().iter().collect();
+        self.towers.describe(&mut hash);
+        let parameters: Vec<_> = self.parameters().iter().collect();
         let mut of_values = vec![0; parameters.len()];
         parallel_chunks_mut(&mut of_values, 1, |i, out| {
             let mut hash = Fnv::default();
@@ -37,6 +35,29 @@ impl Model {
     }
 }
 
+impl Towers {
+    /// Writes everything but the weights that decides answers.
+    fn describe(&self, hash: &mut Fnv) {
+        // Writing to a hash cannot fail.
+        let _ = match self {
+            Self::Clip(model) => write!(hash, "{:?}{:?}", model.config, self.transform()),
+            Self::Grounded(model) => write!(hash, "{:?}{:?}", model.config(), self.transform()),
+        };
+        match self {
+            Self::Clip(model) => {
+                if let Some(tokenizer) = model.tokenizer() {
+                    let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
+                }
+            }
+            Self::Grounded(model) => {
+                if let Some(tokenizer) = model.tokenizer() {
+                    let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
+                }
+            }
+        }
+    }
+}
+
 /// FNV-1a of 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>), over words as well as bytes.
 pub(crate) struct Fnv(u64);
 
@@ -47,8 +68,14 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn add(&mut self, word: u64) {
+    /// Adds a word.
+    pub(crate) fn add(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
+    /// The number of all that was added.
+    pub(crate) fn value(&self) -> u64 {
+        self.0
     }
 }
 

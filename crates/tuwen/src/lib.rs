@@ -16,14 +16,18 @@
 //! A model is a directory, a weight file, a repository of the Hugging Face hub in a local cache, or the one inside this
 //! library ([`BUILTIN`]). What kind it is, is read from its content.
 
+mod ability;
 mod adapter;
+mod answerer;
 mod builtin;
+mod captioner;
 mod class_cache;
 mod classifier;
 pub mod convert;
 mod embedder;
 mod embeddings;
 mod error;
+mod explain;
 pub mod export;
 mod files;
 mod fingerprint;
@@ -35,23 +39,35 @@ pub mod params;
 mod place;
 mod source;
 pub mod templates;
+mod towers;
+mod writing;
 
 use std::path::PathBuf;
 
+pub use ability::Ability;
 pub use adapter::{Adapter, write as write_adapter};
+pub use answerer::{Answerer, Candidates, RankedAnswer};
+pub use captioner::Captioner;
 pub use classifier::LinearClassifier;
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
-pub use files::ModelFiles;
-pub use grounded::{GroundedConfig, GroundedFiles, GroundedNetwork};
+pub use explain::{Explanation, WordMap};
+pub use files::{ClipFamily, Family, Files, ModelFiles, Opened};
+pub use grounded::{
+    EncodedImages, EncodedTexts, GroundedConfig, GroundedFamily, GroundedFiles, GroundedModel,
+    GroundedNetwork, PairScore, PairScorer, ScoredPairs,
+};
 pub use matcher::{Class, Matcher};
 pub use model::Model;
 pub use source::BUILTIN;
+pub use towers::ClipModel;
 pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;
 pub use tuwen_kernels::{Precision, UnknownPrecision};
 pub use tuwen_models::clip::ImageFeatures;
+pub use tuwen_models::generate;
+pub use writing::{SeenImages, WritingOptions, Written};
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]
@@ -82,5 +98,5 @@ pub fn load(model: &str, options: &Options) -> Result<Model, Error> {
     if let Some(threads) = options.threads {
         tuwen_kernels::set_threads(threads);
     }
-    Model::new(ModelFiles::open(model, options)?)
+    Model::of(Opened::open(model, options)?)
 }

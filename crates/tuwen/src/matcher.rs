@@ -4,7 +4,7 @@ use serde::Serialize;
 use tuwen_data::tokenizer::Truncated;
 
 use crate::embeddings::softmax;
-use crate::{Embeddings, Error, Model, Texts};
+use crate::{Ability, Embeddings, Error, Model, Texts};
 
 /// The ability to compare images with texts, or with classes that texts describe.
 pub struct Matcher {
@@ -27,6 +27,7 @@ impl Matcher {
         if texts.is_empty() {
             return Err(Error::Nothing("texts"));
         }
+        model.require(Ability::Compare)?;
         Ok(Self::new(model, model.embed_texts(texts)?))
     }
 
@@ -40,6 +41,7 @@ impl Matcher {
                 return Err(Error::Nothing(what));
             }
         }
+        model.require(Ability::Compare)?;
         Ok(Self::new(model, model.embed_classes(labels, templates)?))
     }
 

@@ -1,21 +1,22 @@
 //! A loaded model.
 
-use tuwen_data::image::Picture;
-use tuwen_data::tokenizer::ClipTokenizer;
-use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, ImageFeatures};
+use tuwen_data::image::{Picture, Transform};
+use tuwen_models::clip::ImageFeatures;
+use tuwen_nn::Parameters;
 
-use crate::files::{ModelFiles, Tokenizer};
-use crate::{Class, Embedder, Embeddings, Error, LinearClassifier, Matcher, Precision, Texts, templates};
+use crate::embeddings::softmax;
+use crate::towers::{ClipModel, Towers};
+use crate::{
+    Ability, Class, Embedder, Embeddings, Error, GroundedModel, LinearClassifier, Matcher, ModelFiles,
+    Opened, PairScorer, Precision, Texts, templates,
+};
 
-/// A model in memory, ready to use.
+/// A model in memory, ready to use, of whichever family it is.
 ///
 /// The abilities of a model are types of their own: [`Model::embedder`], [`Model::matcher`] and [`Model::classifier`]
 /// give them. What is asked for once has a short form here.
 pub struct Model {
-    pub(crate) clip: Clip,
-    pub(crate) processor: ClipImageProcessor,
-    pub(crate) tokenizer: Tokenizer,
-    config: ClipConfig,
+    pub(crate) towers: Towers,
     name: String,
     notes: Vec<String>,
     own_classifier: Option<LinearClassifier>,
@@ -23,14 +24,35 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads the weights.
+    /// Reads the weights of a CLIP.
     ///
     /// # Errors
     /// The report of everything that does not fit between weights and configuration.
     pub fn new(files: ModelFiles) -> Result<Self, Error> {
-        let clip = files.load()?;
-        let ModelFiles { name, config, processor, notes, own_classifier, precision, tokenizer, .. } = files;
-        Ok(Self { clip, processor, tokenizer, config, name, notes, own_classifier, precision })
+        Self::of(Opened::Clip(files))
+    }
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// The report of everything that does not fit between weights and configuration.
+    pub fn of(files: Opened) -> Result<Self, Error> {
+        Ok(match files {
+            Opened::Clip(files) => {
+                let network = files.load()?;
+                let ModelFiles {
+                    name, config, processor, notes, own_classifier, precision, tokenizer, ..
+                } = files;
+                let towers = Towers::Clip(Box::new(ClipModel { network, config, processor, tokenizer }));
+                Self { towers, name, notes, own_classifier, precision }
+            }
+            Opened::Grounded(mut files) => {
+                let (name, precision) = (files.name.clone(), files.precision);
+                let (notes, own_classifier) = (files.notes.clone(), files.own_classifier.take());
+                let towers = Towers::Grounded(Box::new(GroundedModel::new(files)?));
+                Self { towers, name, notes, own_classifier, precision }
+            }
+        })
     }
 
     /// What the model was asked for by.
@@ -48,29 +70,61 @@ impl Model {
         self.precision
     }
 
-    /// Sizes of the network.
-    pub fn config(&self) -> &ClipConfig {
-        &self.config
+    /// Says whether the model can do something.
+    ///
+    /// # Errors
+    /// [`Error::Unable`], with what it can do.
+    pub fn require(&self, ability: Ability) -> Result<(), Error> {
+        ability.require(&self.name, self.towers.abilities())
+    }
+
+    /// The model as a CLIP, if it is one.
+    pub fn clip(&self) -> Option<&ClipModel> {
+        match &self.towers {
+            Towers::Clip(model) => Some(model),
+            Towers::Grounded(_) => None,
+        }
+    }
+
+    /// The model as a BLIP or ALBEF, if it is one.
+    pub fn grounded(&self) -> Option<&GroundedModel> {
+        match &self.towers {
+            Towers::Clip(_) => None,
+            Towers::Grounded(model) => Some(model),
+        }
+    }
+
+    /// All parameters, by our names.
+    pub fn parameters(&self) -> &Parameters {
+        self.towers.parameters()
     }
 
     /// How images are prepared.
-    pub fn processor(&self) -> &ClipImageProcessor {
-        &self.processor
+    pub fn transform(&self) -> &Transform {
+        self.towers.transform()
     }
 
-    /// The network itself.
-    pub fn network(&self) -> &Clip {
-        &self.clip
+    /// Width of the vector that describes an image.
+    pub fn image_dim(&self, features: ImageFeatures) -> usize {
+        self.towers.image_dim(features)
     }
 
-    /// The tokenizer, unless the model came without one.
-    pub fn tokenizer(&self) -> Option<&ClipTokenizer> {
-        self.tokenizer.get()
+    /// Longest text in tokens, start and end included.
+    pub fn text_limit(&self) -> usize {
+        self.towers.text_limit()
     }
 
     /// The factor between cosines and logits.
     pub fn logit_scale(&self) -> f32 {
-        self.clip.logit_scale().item()
+        self.towers.logit_scale()
+    }
+
+    /// Probabilities of cosines: their softmax, times the model's factor.
+    pub fn probabilities(&self, cosines: &[f32]) -> Vec<f32> {
+        let logit_scale = self.logit_scale();
+        let mut logits: Vec<f32> = cosines.iter().map(|cosine| cosine * logit_scale).collect();
+        softmax(&mut logits);
+        logits
     }
 
     /// Turns images and texts into vectors of unit length.
@@ -96,7 +150,7 @@ impl Model {
     /// Compares images with these texts.
     ///
     /// # Errors
-    /// No texts, or a model that cannot read any.
+    /// No texts, or a model that cannot compare images with them.
     pub fn matcher(&self, texts: &[impl AsRef<str>]) -> Result<Matcher, Error> {
         Matcher::of_texts(self, texts)
     }
@@ -104,13 +158,22 @@ impl Model {
     /// Compares images with classes, each described by its label in every template.
     ///
     /// # Errors
-    /// No labels or templates, a template without `{}`, or a model that cannot read texts.
+    /// No labels or templates, a template without `{}`, or a model that cannot compare images with texts.
     pub fn classifier(
         &self,
         labels: &[impl AsRef<str>],
         templates: &[impl AsRef<str>],
     ) -> Result<Matcher, Error> {
         Matcher::of_classes(self, labels, templates)
+    }
+
+    /// What scores pairs of images and texts by a head that saw both.
+    ///
+    /// # Errors
+    /// A model that has no such head, or no tokenizer.
+    pub fn pair_scorer(&self) -> Result<PairScorer<'_>, Error> {
+        self.require(Ability::Match)?;
+        self.grounded().map_or(Err(Error::Nothing("models with such a head")), GroundedModel::pair_scorer)
     }
 
     /// Vectors of images, of unit length.

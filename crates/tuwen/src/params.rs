@@ -6,8 +6,10 @@ mod kind;
 mod tree;
 
 use serde::Serialize;
+use tuwen_models::GROUNDED_TEXT;
+use tuwen_models::clip::ClipConfig;
 use tuwen_models::clip::weights::Layout;
-use tuwen_models::clip::{ClipConfig, presets};
+use tuwen_models::{albef, blip, clip};
 use tuwen_tensor::checkpoint::{Checkpoint, DType, TensorSource};
 
 pub use cause::Cause;
@@ -15,7 +17,8 @@ pub use kind::{Kind, KindShare};
 pub use tree::{Part, Usage};
 pub use tuwen_models::what_if::{Change, WhatIfError};
 
-use crate::{Error, Options, files};
+use crate::place::Place;
+use crate::{Error, GroundedConfig, GroundedFiles, Options, files, grounded};
 
 /// What a model consists of and takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -63,7 +66,7 @@ pub struct WhatIf {
 
 /// Names of the published architectures that can be looked at without weights.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    presets::names()
+    clip::presets::names().chain(blip::presets::names()).chain(albef::presets::names())
 }
 
 /// Takes apart a model (directory, file, hub id, built-in name), or a published architecture.
@@ -74,7 +77,8 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
 /// There is neither such a model nor such an architecture, or its weights cannot be opened.
 pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
     match Subject::find(model, options)? {
-        Subject::Known(config) => Ok(Report::of_config(&config)),
+        Subject::Clip(config) => Ok(Report::of_config(&config)),
+        Subject::Grounded(config) => Ok(Report::of_grounded(&config)),
         Subject::Counted(report) => Ok(report),
     }
 }
@@ -84,7 +88,7 @@ pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
 /// # Errors
 /// As [`report`]; sizes that make no network; a model whose sizes are not known.
 pub fn what_if(model: &str, changes: &[Change], options: &Options) -> Result<(Report, WhatIf), Error> {
-    let Subject::Known(config) = Subject::find(model, options)? else {
+    let Subject::Clip(config) = Subject::find(model, options)? else {
         return Err(Error::UnknownSizes(model.to_owned()));
     };
     let changed = config.changed(changes)?;
@@ -101,8 +105,10 @@ fn differences(before: &ClipConfig, after: &ClipConfig) -> Vec<SizeChange> {
 
 /// What a report is about.
 enum Subject {
-    /// A network that can be run on shapes.
-    Known(ClipConfig),
+    /// A CLIP network, which can be run on shapes, at other sizes too.
+    Clip(ClipConfig),
+    /// A BLIP or ALBEF network, which can be run on shapes.
+    Grounded(Box<GroundedConfig>),
     /// Weights that can only be counted.
     Counted(Report),
 }
@@ -112,10 +118,13 @@ impl Subject {
         let (checkpoint, place) = match files::open_checkpoint(model, options) {
             Ok(opened) => opened,
             Err(error @ (Error::NoSuchModel(_) | Error::NotInCache { .. })) => {
-                return presets::find(model).map(Self::Known).ok_or(error);
+                return Self::published(model).ok_or(error);
             }
             Err(error) => return Err(error),
         };
+        if GroundedFiles::is_one(&checkpoint) {
+            return Ok(Self::of_grounded(checkpoint, &place));
+        }
         let Some(layout) = Layout::of(&checkpoint) else {
             return Ok(Self::Counted(Report::of_weights(&checkpoint, Vec::new())));
         };
@@ -123,23 +132,50 @@ impl Subject {
         Ok(Self::of_clip(layout, checkpoint, config))
     }
 
+    /// The network of a published name.
+    fn published(name: &str) -> Option<Self> {
+        let blip = || blip::presets::find(name).map(GroundedConfig::Blip);
+        let grounded = || blip().or_else(|| albef::presets::find(name).map(GroundedConfig::Albef));
+        let clip = clip::presets::find(name).map(Self::Clip);
+        clip.or_else(|| grounded().map(Box::new).map(Self::Grounded))
+    }
+
+    /// The network of a configuration, unless that is missing or describes other weights.
+    fn of_grounded(checkpoint: Checkpoint, place: &Place) -> Self {
+        let as_it_is = Report::of_weights(&checkpoint, Vec::new());
+        let (note, counted) = match grounded::read(checkpoint, place) {
+            Ok((weights, config)) => {
+                let counted = Report::of_weights(&weights, Vec::new());
+                match config.cost() {
+                    Ok(cost) if cost.total() == counted.total => return Self::Grounded(Box::new(config)),
+                    Ok(cost) => (differ(counted.total, cost.total()), counted),
+                    Err(report) => (report.to_string(), counted),
+                }
+            }
+            Err(error) => (format!("only the weights are counted: {error}"), as_it_is),
+        };
+        Self::Counted(Report { notes: vec![note], ..counted })
+    }
+
     /// The network of a configuration, unless that is missing or describes other weights.
     fn of_clip(layout: Layout, checkpoint: Checkpoint, config: Result<ClipConfig, Error>) -> Self {
         let counted = Report::of_weights(layout.import(checkpoint).as_ref(), Vec::new());
         let note = match config {
             Ok(config) => match config.cost() {
-                Ok(cost) if cost.total() == counted.total => return Self::Known(config),
-                Ok(cost) => format!(
-                    "the weights hold {} values, the configuration describes {}: only the weights are counted",
-                    counted.total,
-                    cost.total()
-                ),
+                Ok(cost) if cost.total() == counted.total => return Self::Clip(config),
+                Ok(cost) => differ(counted.total, cost.total()),
                 Err(report) => report.to_string(),
             },
             Err(error) => format!("only the weights are counted: {error}"),
         };
         Self::Counted(Report { notes: vec![note], ..counted })
     }
+}
+
+fn differ(weights: usize, configuration: usize) -> String {
+    format!(
+        "the weights hold {weights} values, the configuration describes {configuration}: only the weights are counted"
+    )
 }
 
 impl Report {
@@ -149,6 +185,13 @@ impl Report {
         let cost = config.cost().unwrap_or_default();
         let root = tree::of_cost(&cost);
         Self { causes: cause::of(config, &cost), ..Self::of_tree(root) }
+    }
+
+    /// The network of a configuration that grounds texts in images.
+    fn of_grounded(config: &GroundedConfig) -> Self {
+        let root = tree::of_cost(&config.cost().unwrap_or_default());
+        let note = format!("a text is {GROUNDED_TEXT} tokens beside an image that was encoded");
+        Self { notes: vec![note], ..Self::of_tree(root) }
     }
 
     /// Tensors that are there, whatever network they belong to.
@@ -192,7 +235,13 @@ mod tests {
 
     #[test]
     fn published_architectures_need_no_weights() {
-        for (name, total) in [("clip-rn50", 102_007_137), ("openai/clip-vit-base-patch32", 151_277_313)] {
+        for (name, total) in [
+            ("clip-rn50", 102_007_137),
+            ("openai/clip-vit-base-patch32", 151_277_313),
+            ("blip-base", 252_441_919),
+            ("Salesforce/blip-image-captioning-large", 446_290_492),
+            ("blip-itm-base-coco", 223_744_258),
+        ] {
             let report = report(name, &Options::default()).expect("published");
             assert_eq!(report.total, total);
             assert_eq!(report.parts.iter().map(|part| part.parameters).sum::<usize>(), total);

@@ -44,7 +44,7 @@ fn check(name: &str, models: &[&str], absolute: f32) {
             ModelFiles::open(&folder.join(file).to_string_lossy(), &Options::default()).expect("opens");
         assert_eq!(files.notes.is_empty(), !name.contains("openai"), "{name}/{file}: {:?}", files.notes);
         let model = Model::new(files).expect("loads");
-        let (clip, pass) = (model.network(), Pass::eval());
+        let (clip, pass) = (&model.clip().expect("a CLIP").network, Pass::eval());
         let (image, text) = (clip.embed_image(&pixel_values, &pass), clip.embed_text(&tokens, &pass));
         for (what, got) in [
             ("vision.projected", &clip.image_features(&pixel_values, &pass)),

@@ -13,7 +13,7 @@ use crate::images::{self, ImageInputs};
 use crate::labels::{LabelOptions, TemplateOptions, note_mixed_languages, note_unknown_scripts};
 use crate::lines::Lines;
 use crate::models::{class_cache, model_failure, warn_of_cut};
-use crate::pipeline::embed_images;
+use crate::pipeline::each_batch;
 
 /// Labels that are shown to people.
 const SHOWN: usize = 5;
@@ -100,7 +100,7 @@ impl Classify {
         console: &Console,
     ) -> Result<Status, Failure> {
         let path = self.probe.as_deref().unwrap_or(Path::new(LinearClassifier::FILE));
-        classifier.check(model.config(), path).map_err(model_failure)?;
+        classifier.check(model.image_dim(classifier.features()), path).map_err(model_failure)?;
         let embedder = model.embedder_of(classifier.features());
         self.each(embedder, classifier.labels(), |vectors| classifier.probabilities(vectors), console)
     }
@@ -115,8 +115,8 @@ impl Classify {
     ) -> Result<Status, Failure> {
         let failed = Lines::write(self.output.as_deref(), console, |lines| {
             let top = self.top.unwrap_or(if lines.json() { usize::MAX } else { SHOWN });
-            embed_images(&self.images, embedder, console, |batch| {
-                let scores = probabilities(&batch.vectors);
+            each_batch(&self.images, embedder, console, |batch| {
+                let scores = probabilities(&batch.computed);
                 batch.rows().zip(scores).try_for_each(|((record, _), scores)| {
                     let mut classes = Class::ranked(labels, &scores);
                     classes.truncate(top);

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tuwen::convert::{Conversion, Written};
 use tuwen::export::Target;
-use tuwen::{Error, ModelFiles};
+use tuwen::{Error, Opened};
 use tuwen_tensor::checkpoint::StoredType;
 
 use crate::arguments::Global;
@@ -20,7 +20,7 @@ pub struct Convert {
     /// The model: a directory, a checkpoint file, a hub id in the local cache, or a built-in name
     #[arg(value_name = "SRC")]
     source: String,
-    /// The directory to write; for openai also a file: .pt for clip.load, .pth for a plain state dict
+    /// The directory to write; for openai also a file: .pt for clip.load, .pth for a plain state dict; for salesforce a .pth
     #[arg(value_name = "DST")]
     destination: PathBuf,
     /// The program that is to load it
@@ -44,6 +44,8 @@ enum Program {
     /// open_clip
     #[value(name = "open_clip")]
     OpenClip,
+    /// salesforce/BLIP, LAVIS and salesforce/ALBEF
+    Salesforce,
 }
 
 /// Element types of weights.
@@ -58,8 +60,8 @@ enum Type {
 /// Runs `convert`.
 pub fn run(arguments: &Convert, global: &Global, console: &Console) -> Result<Status, Failure> {
     global.fetch(&arguments.source, console)?;
-    let files = ModelFiles::open(&arguments.source, &global.options()).map_err(model_failure)?;
-    for note in &files.notes {
+    let files = Opened::open(&arguments.source, &global.options()).map_err(model_failure)?;
+    for note in files.notes() {
         console.note(format_args!("note: {note}"));
     }
     let conversion = Conversion {
@@ -124,6 +126,7 @@ impl Program {
             Self::Hf => Target::HuggingFace,
             Self::Openai => Target::OpenAi,
             Self::OpenClip => Target::OpenClip,
+            Self::Salesforce => Target::Salesforce,
         }
     }
 }

@@ -42,6 +42,7 @@ pub fn run(arguments: &Verify, console: &Console) -> Result<Status, Failure> {
         let of_model = error.downcast_ref::<tuwen::Error>().is_some();
         if of_model { Failure::model(error) } else { Failure::usage(error) }
     })?;
+    report.notes.iter().for_each(|note| console.note(format_args!("note: {note}")));
     if let Some(path) = &arguments.dump {
         let tensors = report.computed.iter().map(|(name, tensor)| (name.clone(), tensor.clone()));
         write_safetensors(path, tensors, &BTreeMap::new()).map_err(Failure::usage)?;

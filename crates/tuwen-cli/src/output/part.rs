@@ -29,7 +29,7 @@ struct Head {
 impl Part {
     /// Adds what a batch gave.
     pub fn push(&mut self, batch: Batch) {
-        self.values.extend_from_slice(batch.vectors.values());
+        self.values.extend_from_slice(batch.computed.values());
         self.records.extend(batch.records);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{RawTensor, TensorSource};
@@ -53,6 +53,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Everything computed, under the names of the case.
     pub computed: Vec<(String, RawTensor<'static>)>,
+    /// What a user should know.
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -190,6 +192,20 @@ impl<S: TensorSource> Expected<S> {
         let shape = if fits { &expected.shape } else { got.shape() };
         report.compare(name, RawTensor::from_f32(shape, &values), &expected, tolerance);
         Ok(())
+    }
+
+    /// Recorded integers, which are ticked off.
+    pub fn integers(&mut self, name: &str) -> Result<Vec<i64>> {
+        let raw = self.source.read(name)?;
+        self.left.remove(name);
+        raw.to_i64().with_context(|| format!("{name}: expected integers, got {}", raw.dtype))
+    }
+
+    /// Ticks off what begins with one of these names without a comparison, and returns how many that were.
+    pub fn leave_out(&mut self, names: &[&str]) -> usize {
+        let before = self.left.len();
+        self.left.retain(|left| !names.iter().any(|name| left.starts_with(name)));
+        before - self.left.len()
     }
 
     /// Whether a name is recorded and not yet ticked off.

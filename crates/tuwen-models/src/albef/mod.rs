@@ -4,6 +4,8 @@
 //! LAVIS `models/albef_models/*.py`.
 
 pub mod config;
+mod cost;
+pub mod presets;
 pub mod weights;
 
 pub use config::{AlbefConfig, AlbefTask};
@@ -65,6 +67,11 @@ impl Albef {
     /// The image encoder.
     pub fn vision_model(&self) -> &VisionTransformer {
         &self.vision_model
+    }
+
+    /// What reads texts, by themselves below the fusion layer and beside images from there on.
+    pub fn text_encoder(&self) -> &Bert {
+        &self.text_encoder
     }
 
     /// What writes answers about the states of questions, in a network for questions.

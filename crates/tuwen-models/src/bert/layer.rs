@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Pass, Scope};
+use tuwen_nn::{Init, KeyValues, LayerNorm, Linear, Mlp, MultiHeadAttention, Pass, Scope, SeenBy};
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
 use super::config::{BertConfig, CrossImages};
@@ -85,6 +85,25 @@ impl BertLayer {
         }
     }
 
+    /// [`BertLayer::forward`] of one text where the probabilities of the attention to one image `[1, heads, tokens, states]`
+    /// are a leaf of the tape, and come with the result; `None` where the layer does not look at one image.
+    pub(super) fn probed(
+        &self,
+        x: &Tensor,
+        mask: AttentionMask,
+        image: &EncoderStates,
+        at: usize,
+    ) -> Option<(Tensor, Tensor)> {
+        let CrossAttention::One(cross) = self.cross.as_deref()? else { return None };
+        let pass = Pass::eval();
+        let x = self.attention.forward(x, mask, &pass);
+        let parts = image.seen(at, x.shape()[0], |states| cross.attention.keys_values(states));
+        let (seen, mask, _) = parts.first()?;
+        let probabilities = cross.attention.probabilities(&x, seen, *mask).leaf();
+        let attended = cross.attention.attend_by(&probabilities, seen, Some(&x));
+        Some((probabilities, self.feed_forward.forward(&cross.norm.forward(&attended), &pass)))
+    }
+
     /// Whether it looks at other states.
     pub(super) fn looks(&self) -> bool {
         self.cross.is_some()
@@ -153,8 +172,10 @@ impl CrossAttention {
     fn forward(&self, x: &Tensor, states: &[EncoderStates], at: usize, pass: &Pass) -> Tensor {
         let see = |image: usize, residual: Option<&Tensor>| {
             let (attention, states) = (self.attention(image), &states[image]);
-            let seen = states.keys_values(at, |states| attention.keys_values(states));
-            attention.attend_to(x, &seen, states.mask(), residual)
+            let seen = states.seen(at, x.shape()[0], |states| attention.keys_values(states));
+            let parts =
+                seen.iter().map(|(key_values, mask, rows)| SeenBy { key_values, mask: *mask, rows: *rows });
+            attention.attend_to_parts(x, &parts.collect::<Vec<_>>(), residual)
         };
         match self {
             Self::One(one) => one.norm.forward(&pass.residual(x, |residual| see(0, residual))),

@@ -7,10 +7,13 @@
 
 mod config;
 mod decoder;
+mod explain;
 mod head;
 mod json;
 mod layer;
 mod loss;
+mod rank;
+mod sequences;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ pub use decoder::BertDecoder;
 pub use head::TokenHead;
 pub(crate) use json::BertJson;
 pub use loss::NextTokens;
+pub use rank::{RankRules, Ranking};
+pub use sequences::BertSequences;
 pub use states::{DecoderCache, EncoderStates};
 
 use tuwen_nn::{Embedding, LayerNorm, Pass, Scope, SequenceMask};
@@ -102,6 +107,11 @@ impl Bert {
         self.layers.len()
     }
 
+    /// Most tokens of a text: there is a position for each.
+    pub fn max_length(&self) -> usize {
+        self.embeddings.positions.table().shape()[0]
+    }
+
     /// The table of token embeddings `[vocab_size, hidden_size]`, to which heads are tied.
     pub fn token_table(&self) -> Tensor {
         self.embeddings.words.table()
@@ -159,16 +169,14 @@ impl Bert {
             let (layer, mask) = (self.layers[i].clone(), mask.clone());
             let looked_at = if layer.looks() { states } else { &[] };
             let seen: Vec<Vec<Tensor>> = looked_at.iter().map(|states| states.seen_by(i)).collect();
-            let masks: Vec<_> = looked_at.iter().map(EncoderStates::shared_mask).collect();
             // What the block looks at is an input of it too, through which gradients flow.
             let inputs: Vec<&Tensor> = [&hidden].into_iter().chain(seen.iter().flatten()).collect();
+            let looked_at = looked_at.to_vec();
             hidden = pass.block_of(&inputs, move |inputs, pass| {
-                let each = (inputs.len() - 1) / masks.len().max(1);
-                let states: Vec<EncoderStates> = inputs[1..]
-                    .chunks(each.max(1))
-                    .zip(&masks)
-                    .map(|(seen, mask)| EncoderStates::of_seen(i, seen, mask.clone()))
-                    .collect();
+                let each = (inputs.len() - 1) / looked_at.len().max(1);
+                let seen = inputs[1..].chunks(each.max(1));
+                let states: Vec<EncoderStates> =
+                    looked_at.iter().zip(seen).map(|(states, seen)| states.with_seen(i, seen)).collect();
                 layer.forward(&inputs[0], mask.of_layer(), &states, i, pass)
             });
             pass.record(|| format!("{}.layer.{i}", self.name), || hidden.clone());

@@ -11,6 +11,14 @@ use tuwen_tensor::{AttentionMask, Tensor, ops};
 /// Texts may be several times as many: then those that look at the same states stand together, as beams of an image do.
 #[derive(Clone)]
 pub struct EncoderStates {
+    parts: Vec<Part>,
+    /// How many texts look at each part, where these are not equally many for each image.
+    texts: Option<Arc<[usize]>>,
+}
+
+/// States of some images.
+#[derive(Clone)]
+struct Part {
     seen: Seen,
     /// `[batch, tokens]`, true where a state may be seen.
     mask: Option<Arc<[bool]>>,
@@ -27,27 +35,105 @@ enum Seen {
 impl EncoderStates {
     /// States `[batch, tokens, encoder_width]`, all of which are seen. Each layer projects them when it runs.
     pub fn new(states: Tensor) -> Self {
-        Self { seen: Seen::States(states), mask: None }
+        Self::of(vec![Part { seen: Seen::States(states), mask: None }])
+    }
+
+    fn of(parts: Vec<Part>) -> Self {
+        Self { parts, texts: None }
     }
 
     /// The same, of which only those are seen where `mask` `[batch, tokens]` is true.
     #[must_use]
     pub fn with_mask(self, mask: Option<Vec<bool>>) -> Self {
-        Self { mask: mask.map(Into::into), ..self }
+        let mask: Option<Arc<[bool]>> = mask.map(Into::into);
+        Self {
+            parts: self.parts.into_iter().map(|part| Part { mask: mask.clone(), ..part }).collect(),
+            ..self
+        }
     }
 
-    pub(super) fn projected(&self, project: impl FnMut(&Tensor) -> Vec<Option<KeyValues>>) -> Self {
-        let mut project = project;
-        let seen = match &self.seen {
-            Seen::States(states) => Seen::Projected(project(states).into()),
-            projected => projected.clone(),
+    /// The same images, each apart from the others: what is selected of them is not copied from then on, and they may
+    /// be looked at by different numbers of texts.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let each = |part: &Part| match part.batch() {
+            1 => vec![part.clone()],
+            batch => (0..batch as u32).map(|image| part.select(&[image])).collect(),
         };
-        Self { seen, mask: self.mask.clone() }
+        Self::of(self.parts.iter().flat_map(each).collect())
     }
 
-    /// Those of some of the images, by their numbers: copies what they have.
+    /// The same images, which stand [apart](Self::apart), looked at by so many texts each.
+    pub(super) fn with_texts(self, texts: &[usize]) -> Self {
+        Self { texts: Some(texts.into()), ..self }
+    }
+
+    pub(super) fn projected(&self, mut project: impl FnMut(&Tensor) -> Vec<Option<KeyValues>>) -> Self {
+        let part = |part: &Part| {
+            let seen = match &part.seen {
+                Seen::States(states) => Seen::Projected(project(states).into()),
+                projected => projected.clone(),
+            };
+            Part { seen, mask: part.mask.clone() }
+        };
+        Self { parts: self.parts.iter().map(part).collect(), texts: self.texts.clone() }
+    }
+
+    /// Those of some of the images, by their numbers: copies what they have unless they stand [apart](Self::apart).
     #[must_use]
     pub fn select(&self, images: &[u32]) -> Self {
+        if let [part] = self.parts.as_slice() {
+            return Self::of(vec![part.select(images)]);
+        }
+        let apart = self.apart();
+        Self::of(images.iter().map(|&image| apart.parts[image as usize].clone()).collect())
+    }
+
+    /// Number of images.
+    pub fn batch(&self) -> usize {
+        self.parts.iter().map(Part::batch).sum()
+    }
+
+    /// What a layer looks at: the states, or keys and values that were made of them.
+    pub(super) fn seen_by(&self, layer: usize) -> Vec<Tensor> {
+        self.parts.iter().flat_map(|part| part.seen_by(layer)).collect()
+    }
+
+    /// The same for this layer alone, with tensors in place of those that [`EncoderStates::seen_by`] gave.
+    pub(super) fn with_seen(&self, layer: usize, seen: &[Tensor]) -> Self {
+        let seen = seen.chunks((seen.len() / self.parts.len()).max(1));
+        let parts = self.parts.iter().zip(seen).map(|(part, seen)| part.with_seen(layer, seen));
+        Self { parts: parts.collect(), texts: self.texts.clone() }
+    }
+
+    /// What a layer attends to, part by part, for so many texts.
+    pub(super) fn seen(
+        &self,
+        layer: usize,
+        texts: usize,
+        project: impl Fn(&Tensor) -> KeyValues,
+    ) -> Vec<(Cow<'_, KeyValues>, AttentionMask<'_>, usize)> {
+        let of_each = texts / self.batch().max(1);
+        let looking = |i: usize| match &self.texts {
+            Some(texts) => texts[i],
+            None => of_each * self.parts[i].batch(),
+        };
+        self.parts.iter().enumerate().map(|(i, part)| part.seen(layer, looking(i), &project)).collect()
+    }
+}
+
+impl Part {
+    fn batch(&self) -> usize {
+        match &self.seen {
+            Seen::States(states) => states.shape()[0],
+            Seen::Projected(layers) => layers.iter().flatten().next().map_or(0, KeyValues::batch),
+        }
+    }
+
+    fn select(&self, images: &[u32]) -> Self {
+        if self.batch() == 1 && images == [0] {
+            return self.clone();
+        }
         let seen = match &self.seen {
             Seen::States(states) => {
                 let [batch, tokens, width] = states.dims();
@@ -60,24 +146,14 @@ impl EncoderStates {
         };
         let mask = self.mask.as_ref().map(|mask| {
             let tokens = mask.len() / self.batch().max(1);
-            images
-                .iter()
-                .flat_map(|&image| mask[image as usize * tokens..][..tokens].iter().copied())
-                .collect()
+            let row = |&image: &u32| mask[image as usize * tokens..][..tokens].iter().copied();
+            images.iter().flat_map(row).collect()
         });
         Self { seen, mask }
     }
 
-    /// Number of images.
-    pub fn batch(&self) -> usize {
-        match &self.seen {
-            Seen::States(states) => states.shape()[0],
-            Seen::Projected(layers) => layers.iter().flatten().next().map_or(0, KeyValues::batch),
-        }
-    }
-
     /// What a layer looks at: the states, or keys and values that were made of them.
-    pub(super) fn seen_by(&self, layer: usize) -> Vec<Tensor> {
+    fn seen_by(&self, layer: usize) -> Vec<Tensor> {
         match &self.seen {
             Seen::States(states) => vec![states.clone()],
             Seen::Projected(layers) => {
@@ -86,8 +162,7 @@ impl EncoderStates {
         }
     }
 
-    /// For this layer alone, from what [`EncoderStates::seen_by`] gave.
-    pub(super) fn of_seen(layer: usize, seen: &[Tensor], mask: Option<Arc<[bool]>>) -> Self {
+    fn with_seen(&self, layer: usize, seen: &[Tensor]) -> Self {
         let seen = match seen {
             [keys, values] => {
                 let mut layers = vec![None; layer + 1];
@@ -96,30 +171,22 @@ impl EncoderStates {
             }
             states => Seen::States(states[0].clone()),
         };
-        Self { seen, mask }
+        Self { seen, mask: self.mask.clone() }
     }
 
-    /// Which states are seen, shared.
-    pub(super) fn shared_mask(&self) -> Option<Arc<[bool]>> {
-        self.mask.clone()
-    }
-
-    /// Keys and values for a layer.
-    pub(super) fn keys_values(
+    fn seen(
         &self,
         layer: usize,
-        project: impl FnOnce(&Tensor) -> KeyValues,
-    ) -> Cow<'_, KeyValues> {
-        match &self.seen {
+        texts: usize,
+        project: impl Fn(&Tensor) -> KeyValues,
+    ) -> (Cow<'_, KeyValues>, AttentionMask<'_>, usize) {
+        let key_values = match &self.seen {
             Seen::States(states) => Cow::Owned(project(states)),
             Seen::Projected(layers) => {
                 Cow::Borrowed(layers[layer].as_ref().expect("states are projected for each layer that looks"))
             }
-        }
-    }
-
-    pub(super) fn mask(&self) -> AttentionMask<'_> {
-        AttentionMask { causal: false, keys: self.mask.as_deref() }
+        };
+        (key_values, AttentionMask { causal: false, keys: self.mask.as_deref() }, texts)
     }
 }
 

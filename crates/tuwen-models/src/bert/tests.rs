@@ -141,5 +141,10 @@ fn gradients_reach_what_is_looked_at_and_checkpointing_changes_none() {
     };
     let plain = run(Pass::train());
     assert!(plain.0.iter().any(|g| g.abs() > 1e-6));
-    assert_eq!(run(Pass::train().with_checkpointing(true)), plain);
+    // A block that is computed again adds up its own gradients first: the last bits may differ.
+    let again = run(Pass::train().with_checkpointing(true));
+    for (plain, again) in [(&plain.0, &again.0), (&plain.1, &again.1)] {
+        let values = |of: &[f32]| Tensor::new(of, &[of.len()]);
+        assert_close(&values(again), &values(plain), "computed again");
+    }
 }

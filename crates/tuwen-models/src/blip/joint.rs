@@ -43,17 +43,28 @@ pub struct Joint<'m> {
 }
 
 impl Joint<'_> {
+    /// Embeddings of images as long as the projection makes them: states of all their tokens `[batch, tokens, width]` to
+    /// `[batch, dim]`.
+    pub fn project_image(&self, states: &Tensor) -> Tensor {
+        self.pooling.visual_projection.forward(&self.vision_model.pooled_again(states))
+    }
+
+    /// Embeddings of texts that begin with `[CLS]`, as long as the projection makes them: `[batch, tokens]` to `[batch,
+    /// dim]`.
+    pub fn project_text(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
+        let states = self.text_model.forward(tokens, &[], pass);
+        let pooled = tanh(&self.pooling.pooler.forward(&first_state(&states)));
+        self.pooling.text_projection.forward(&pooled)
+    }
+
     /// Embeddings of unit length of images: `[batch, 3, size, size]` to `[batch, dim]`.
     pub fn embed_image(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
-        let pooled = self.vision_model.pooled_again(&self.vision_model.tokens(pixel_values, pass));
-        ops::l2_normalize(&self.pooling.visual_projection.forward(&pooled))
+        ops::l2_normalize(&self.project_image(&self.vision_model.tokens(pixel_values, pass)))
     }
 
     /// Embeddings of unit length of texts that begin with `[CLS]`: `[batch, tokens]` to `[batch, dim]`.
     pub fn embed_text(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
-        let states = self.text_model.forward(tokens, &[], pass);
-        let pooled = tanh(&self.pooling.pooler.forward(&first_state(&states)));
-        ops::l2_normalize(&self.pooling.text_projection.forward(&pooled))
+        ops::l2_normalize(&self.project_text(tokens, pass))
     }
 
     /// What cosines are multiplied with.

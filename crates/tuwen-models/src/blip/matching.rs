@@ -42,6 +42,16 @@ impl Contrast {
         }
     }
 
+    /// Embeddings of images as long as the projection makes them; otherwise as [`Contrast::embed_image`].
+    pub fn project_image(&self, states: &Tensor) -> Tensor {
+        self.vision_proj.forward(&first_state(states))
+    }
+
+    /// Embeddings of texts as long as the projection makes them; otherwise as [`Contrast::embed_text`].
+    pub fn project_text(&self, states: &Tensor) -> Tensor {
+        self.text_proj.forward(&first_state(states))
+    }
+
     /// Embeddings of unit length from states of all tokens of images: `[batch, tokens, width]` to `[batch, dim]`.
     pub fn embed_image(&self, states: &Tensor, pass: &Pass) -> Tensor {
         embed(&self.vision_proj, states, "vision_proj", pass)
@@ -86,6 +96,11 @@ impl Matcher<'_> {
     /// Logits `[batch, 2]` of no match and match, of texts `[batch, tokens]` beside images. Several texts of an image
     /// stand together. [`BlipConfig::grounded_start`] says what they begin with.
     pub fn itm_logits(&self, tokens: &TokenIds, images: &EncoderStates, pass: &Pass) -> Tensor {
-        self.itm_head.forward(&first_state(&self.encoders.multimodal(tokens, images, pass)))
+        self.itm_of_states(&self.encoders.multimodal(tokens, images, pass))
+    }
+
+    /// The same from the states of the texts `[texts, tokens, hidden_size]`.
+    pub fn itm_of_states(&self, states: &Tensor) -> Tensor {
+        self.itm_head.forward(&first_state(states))
     }
 }

@@ -7,13 +7,13 @@
 
 mod caption;
 pub mod config;
+mod cost;
 mod encoders;
 mod joint;
 mod matching;
 mod nlvr;
 pub mod presets;
 pub mod processor;
-mod rank;
 mod vqa;
 pub mod weights;
 
@@ -24,7 +24,6 @@ pub use joint::Joint;
 pub use matching::{Contrast, Matcher};
 pub use nlvr::Nlvr;
 pub use processor::BlipImageProcessor;
-pub use rank::Ranking;
 pub use vqa::Answerer;
 
 use tuwen_nn::{Init, Linear, LoadReport, Parameters, Scope};
@@ -106,6 +105,11 @@ impl Blip {
     /// What writes, if the network has it.
     pub fn text_decoder(&self) -> Option<&BertDecoder> {
         self.text_decoder.as_ref()
+    }
+
+    /// The projections to the joint space, where the network has them.
+    pub fn contrast(&self) -> Option<&Contrast> {
+        self.contrast.as_ref()
     }
 
     /// What writes captions, if the network can: one for captions, or from pre-training.

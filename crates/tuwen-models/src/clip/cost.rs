@@ -1,10 +1,10 @@
 //! What a CLIP model takes.
 
-use tuwen_nn::{LoadReport, Pass, Scope};
+use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::Tensor;
 
 use super::{Clip, ClipConfig, TokenIds};
-use crate::cost::{InputCost, ModelCost, sizes};
+use crate::cost::{InputCost, ModelCost, pass, sizes};
 
 impl ClipConfig {
     /// Parameters, operations and memory of the network, by name. Texts are as long as the context, and inference takes
@@ -14,7 +14,6 @@ impl ClipConfig {
     /// None for a configuration that was [checked](ClipConfig::checked).
     pub fn cost(&self) -> Result<ModelCost, LoadReport> {
         let clip = Clip::new(self, Scope::count())?;
-        let pass = |training| if training { Pass::train() } else { Pass::eval().of_all_tokens() };
         let side = self.vision.image_size();
         let image = InputCost::measure(
             clip.parameters(),

@@ -5,7 +5,7 @@ use tuwen_nn::{Init, LayerNorm, Pass, Scope, SequenceMask};
 use tuwen_tensor::{Tensor, ops};
 
 use super::config::{TextConfig, TextPooling};
-use crate::{TokenIds, buckets};
+use crate::{TokenIds, by_length};
 
 impl TokenIds {
     /// Some of the texts, cut where the longest of them ends.
@@ -92,12 +92,8 @@ impl TextTransformer {
     /// after the end of a text can reach its feature, and captions are a sixth as long as the context.
     pub fn forward_by_length(&self, tokens: &TokenIds, pass: &Pass) -> Tensor {
         let lengths: Vec<usize> = self.ends(tokens).iter().map(|end| end + 1).collect();
-        let groups = buckets(&lengths, PASS_COST[usize::from(pass.is_training())]);
-        let features: Vec<Tensor> =
-            groups.iter().map(|group| self.forward(&tokens.shortened(group, &lengths), pass)).collect();
-        let mut place = vec![0; lengths.len()];
-        groups.iter().flatten().zip(0..).for_each(|(&row, at)| place[row] = at);
-        ops::gather_rows(&ops::concat(&features.iter().collect::<Vec<_>>(), 0), &place)
+        let pass_cost = PASS_COST[usize::from(pass.is_training())];
+        by_length(&lengths, pass_cost, |group| self.forward(&tokens.shortened(group, &lengths), pass))
     }
 }
 

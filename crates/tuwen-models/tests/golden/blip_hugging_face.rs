@@ -9,8 +9,8 @@ use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Tensor, ops};
 
-use crate::greedy::{Settings, greedy};
 use crate::support::{Golden, mean, next_token_losses, vision_names};
+use crate::written::{config_of, writes};
 
 /// The network of a case; for images of another size, if that is given.
 fn load(golden: &Golden, image_size: Option<usize>) -> (Blip, BlipConfig) {
@@ -45,15 +45,13 @@ fn captions() {
     let states = captioner.look(&pixel_values, &Pass::eval());
     let prompts = golden.tokens("prompt_ids", None).starting_with(171);
     let prompts: Vec<Vec<u32>> = (0..3).map(|row| prompts.row(row)[..4].to_vec()).collect();
-    let plain = Settings::up_to(14);
-    let penalised = Settings { max_length: 14, min_length: 7, repetition_penalty: 1.1 };
-    for (prefix, start) in [("generate", &vec![vec![171]; 3]), ("generate.prompt", &prompts)] {
-        for (name, settings) in [("greedy", &plain), ("greedy_min7_rp1.1", &penalised)] {
-            let name = format!("{prefix}.{name}.ids");
-            greedy(&golden, captioner.text_decoder, &states, start, &name, settings);
+    for (prefix, start) in [("generate", vec![vec![171]; 3]), ("generate.prompt", prompts)] {
+        for (name, settings) in golden.meta()["generation"].as_object().expect("settings") {
+            let name = format!("{prefix}.{name}");
+            writes(&golden, captioner.text_decoder, &states, &start, &name, &config_of(settings));
         }
     }
-    golden.finish(&["generate.beam", "generate.prompt.beam", "generate.enc.beam"]);
+    golden.finish(&[]);
 }
 
 #[test]
@@ -85,11 +83,14 @@ fn answers() {
 
     let start = vec![vec![171]; 3];
     let encoded = questions.clone().starting_with(172);
-    for (questions, name) in [(questions, "generate.default.ids"), (encoded, "generate.enc.default.ids")] {
+    for (questions, prefix) in [(questions, "generate"), (encoded, "generate.enc")] {
         let states = answerer.ask(&pixel_values, &questions, &Pass::eval());
-        greedy(&golden, answerer.text_decoder, &states, &start, name, &Settings::up_to(20));
+        for (name, settings) in golden.meta()["generation"].as_object().expect("settings") {
+            let name = format!("{prefix}.{name}");
+            writes(&golden, answerer.text_decoder, &states, &start, &name, &config_of(settings));
+        }
     }
-    golden.finish(&["generate.beam", "generate.prompt.beam", "generate.enc.beam"]);
+    golden.finish(&[]);
 }
 
 #[test]

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use tuwen_models::bert::EncoderStates;
+use tuwen_models::bert::{EncoderStates, RankRules, Ranking};
 use tuwen_models::blip::weights::Layout;
 use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipTask, resized_positions};
+use tuwen_models::generate::{BeamRules, GenerationConfig};
 use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 use tuwen_tensor::{Targets, Tensor, ops};
 
-use crate::greedy::{Settings, greedy};
 use crate::support::{Golden, mean, next_token_losses, vision_names};
+use crate::written::{config_of, writes};
 
 const LABEL_SMOOTHING: f64 = 0.1;
 
@@ -52,9 +53,37 @@ fn captions() {
 
     let states = captioner.look(&golden.input("image"), &Pass::eval());
     let prompt = vec![vec![240, 104, 107, 109]; 3];
-    let settings = Settings { max_length: 20, min_length: 5, repetition_penalty: 1.0 };
-    greedy(&golden, captioner.text_decoder, &states, &prompt, "generate.3.ids", &settings);
-    golden.finish(&["generate.", "nucleus."]);
+    for (i, recorded) in golden.meta()["generation"].as_array().expect("settings").iter().enumerate() {
+        let config = by_rules_of_4(config_of(&recorded["settings"]));
+        writes(&golden, captioner.text_decoder, &states, &prompt, &format!("generate.{i}"), &config);
+    }
+    nucleus(&golden);
+    golden.finish(&[]);
+}
+
+fn by_rules_of_4(config: GenerationConfig) -> GenerationConfig {
+    GenerationConfig { beam_rules: BeamRules::Transformers4, ..config }
+}
+
+/// One step of nucleus sampling, as the original program sets it up.
+fn nucleus(golden: &Golden) {
+    let config = GenerationConfig {
+        do_sample: true,
+        top_p: 0.9,
+        repetition_penalty: 1.1,
+        min_length: 10,
+        eos_token_ids: vec![102],
+        ..GenerationConfig::default()
+    };
+    let chain = [config.processors(4), config.warpers()].concat();
+    let (ids, logits) = (golden.expected_integers("nucleus.ids_in"), golden.expected("nucleus.logits_in"));
+    let [rows, vocabulary] = logits.dims();
+    let mut scores = logits.to_vec();
+    for (ids, scores) in ids.chunks_exact(ids.len() / rows).zip(scores.chunks_exact_mut(vocabulary)) {
+        let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+        chain.iter().for_each(|processor| processor.apply(&ids, scores));
+    }
+    golden.check("nucleus.probabilities", &ops::softmax(&Tensor::new(&scores, &[rows, vocabulary])));
 }
 
 #[test]
@@ -102,15 +131,18 @@ fn answers() {
 
     let asked = answerer.ask_masked(&pixel_values, &questions, &Pass::eval());
     let candidates = golden.tokens("candidate_ids", Some("candidate_mask"));
-    let probabilities = answerer.first_token_probabilities(&asked, &candidates);
+    let probabilities = answerer.text_decoder.first_token_probabilities(&asked, &candidates);
     golden.check("rank.first_token_probability", &Tensor::new(&probabilities, &[3, 16]));
-    ranks(&golden, &answerer.rank(&asked, &candidates, 6));
+    ranks(&golden, &answerer.text_decoder.rank(&asked, &candidates, 6, RankRules::Blip));
     golden.check("train.loss", &training_loss(&golden, &answerer, &asked));
-    golden.finish(&["generate."]);
+    let states = answerer.ask(&pixel_values, &questions, &Pass::eval());
+    let config = by_rules_of_4(config_of(&golden.meta()["generation"]));
+    writes(&golden, answerer.text_decoder, &states, &vec![vec![240]; 3], "generate", &config);
+    golden.finish(&[]);
 }
 
 /// Candidates whose first tokens are the same are in an order of their own.
-fn ranks(golden: &Golden, rankings: &[tuwen_models::blip::Ranking]) {
+fn ranks(golden: &Golden, rankings: &[Ranking]) {
     let recorded = golden.expected_integers("rank.topk_ids");
     let expected = golden.expected("rank.scores").to_vec();
     let best = golden.expected_integers("rank.best");

@@ -48,6 +48,11 @@ impl Golden {
         read(&self.folder.join(file))
     }
 
+    /// What is said about the case.
+    pub fn meta(&self) -> Value {
+        serde_json::from_str(&self.text("meta.json")).expect("JSON")
+    }
+
     /// The weights.
     pub fn weights(&self, file: &str) -> Arc<Checkpoint> {
         Arc::new(open(&self.folder.join(file)).expect("weights"))

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Checkpoint, CheckpointError, open};
 
-/// File names that are tried, best first: Hugging Face's before open_clip's before OpenAI's,
+/// File names that are tried, best first: Hugging Face's before open_clip's before OpenAI's and Salesforce's,
 /// safetensors before pickles.
-const WEIGHT_FILES: [&str; 9] = [
+const WEIGHT_FILES: [&str; 10] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -16,6 +16,7 @@ const WEIGHT_FILES: [&str; 9] = [
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
     "model.pt",
+    "model.pth",
 ];
 
 /// The weight files of a directory that go by a usual name, best first; at least one.

@@ -32,6 +32,8 @@ const LARGE: u64 = u32::MAX as u64;
 pub enum TorchArchive {
     /// A dictionary of tensors, which `torch.load(weights_only=True)` reads.
     StateDict,
+    /// Such a dictionary as the only entry of another, under `model`: what Salesforce's programs save.
+    Model,
     /// Modules that hold the tensors and compute nothing, which `torch.jit.load` reads.
     TorchScript,
 }
@@ -53,7 +55,8 @@ pub fn write_torch(
     let described = |name: String| source.info(&name).map(|info| (name, info));
     let tensors: Vec<_> = source.names().into_iter().filter_map(described).collect();
     let records = match kind {
-        TorchArchive::StateDict => state_dict(&tensors).map(|pickle| vec![("data.pkl", pickle)]),
+        TorchArchive::StateDict => state_dict(&tensors, false).map(|pickle| vec![("data.pkl", pickle)]),
+        TorchArchive::Model => state_dict(&tensors, true).map(|pickle| vec![("data.pkl", pickle)]),
         TorchArchive::TorchScript => script::records(&tensors),
     };
     let records = records.map_err(|problem| problem.in_file(path))?;
@@ -86,15 +89,22 @@ impl Archive<'_> {
     }
 }
 
-/// A dictionary of tensors.
-fn state_dict(tensors: &[(String, TensorInfo)]) -> Result<Vec<u8>, Problem> {
+/// A dictionary of tensors, perhaps under `model` in another.
+fn state_dict(tensors: &[(String, TensorInfo)], inside: bool) -> Result<Vec<u8>, Problem> {
     let mut pickle = Pickle::new();
+    if inside {
+        pickle.op(b"}");
+        pickle.text("model");
+    }
     pickle.op(b"}(");
     for (key, (name, info)) in tensors.iter().enumerate() {
         pickle.text(name);
         pickle.tensor(key, name, info)?;
     }
     pickle.op(b"u");
+    if inside {
+        pickle.op(b"s");
+    }
     Ok(pickle.finish())
 }
 
@@ -127,9 +137,11 @@ mod tests {
             ("count".to_owned(), raw(DType::I64, &[], &[7, 0, 0, 0, 0, 0, 0, 0])),
             ("flags".to_owned(), raw(DType::Bool, &[3], &[0, 1, 1])),
         ]);
-        for (kind, format) in
-            [(TorchArchive::StateDict, Format::TorchZip), (TorchArchive::TorchScript, Format::TorchScript)]
-        {
+        for (kind, format) in [
+            (TorchArchive::StateDict, Format::TorchZip),
+            (TorchArchive::Model, Format::TorchZip),
+            (TorchArchive::TorchScript, Format::TorchScript),
+        ] {
             let mut bytes = 0;
             write_torch(&path, &source, kind, &mut |written| bytes += written).expect("written");
             assert_eq!(bytes, 24 + 4 + 4 + 4 + 8 + 3);

@@ -41,7 +41,7 @@ pub(super) fn export(parts: Parts<'_>, stored: StoredType) -> Result<Export<'_>,
 }
 
 /// The type that transformers computes in unless told otherwise: the one in which no weight loses a bit.
-fn widest(weights: &dyn TensorSource) -> &'static str {
+pub(super) fn widest(weights: &dyn TensorSource) -> &'static str {
     let dtypes = weights.names().into_iter().filter_map(|name| weights.info(&name)).map(|info| info.dtype);
     let mut floats: Vec<DType> = dtypes.filter(|dtype| dtype.is_float()).collect();
     floats.sort_by_key(|dtype| dtype.name());

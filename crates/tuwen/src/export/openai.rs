@@ -3,7 +3,7 @@
 use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig, weights};
 use tuwen_nn::Scope;
-use tuwen_tensor::checkpoint::{Cast, DType, StoredType, TensorSource};
+use tuwen_tensor::checkpoint::{Cast, DType, StoredType, TensorSource, TorchArchive};
 
 use super::{Export, Format, Parts, Target, ends_at_largest_id, pixels, understood};
 use crate::Error;
@@ -32,7 +32,7 @@ pub(super) fn export(parts: Parts<'_>, stored: StoredType) -> Result<Export<'_>,
     }
     Ok(Export {
         weights,
-        format: Format::Torch,
+        format: Format::Torch(TorchArchive::TorchScript),
         weights_name: "model.pt",
         documents: Vec::new(),
         tokenizer,

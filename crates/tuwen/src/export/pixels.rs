@@ -13,7 +13,12 @@ pub(super) fn understood(
     meant: &ClipImageProcessor,
     read: &ClipImageProcessor,
 ) -> Result<(), Error> {
-    let (meant, read) = (essence(&meant.transform), essence(&read.transform));
+    same(target, &meant.transform, &read.transform)
+}
+
+/// The same of what is done with a picture.
+pub(super) fn same(target: Target, meant: &Transform, read: &Transform) -> Result<(), Error> {
+    let (meant, read) = (essence(meant), essence(read));
     let fields = [
         ("resize", format!("{:?}", meant.resize), format!("{:?}", read.resize)),
         ("interpolation", format!("{:?}", meant.interpolation), format!("{:?}", read.interpolation)),

@@ -13,7 +13,7 @@ use crate::place::Place;
 const OPENAI_VOCABULARY: usize = 49408;
 
 /// A tokenizer, or where one was looked for: a model without can still read images.
-pub(crate) struct Tokenizer {
+pub struct Tokenizer {
     tokenizer: Option<ClipTokenizer>,
     directory: PathBuf,
     vocab_size: usize,
@@ -25,7 +25,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Files that make no tokenizer, or one of another model.
-    pub fn read(place: &Place, origin: Origin, config: &TextConfig) -> Result<Self, Error> {
+    pub(crate) fn read(place: &Place, origin: Origin, config: &TextConfig) -> Result<Self, Error> {
         let flavour = match origin {
             Origin::HuggingFace => Flavour::HuggingFace,
             Origin::OpenClip => Flavour::OpenClip,

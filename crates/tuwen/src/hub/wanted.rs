@@ -1,7 +1,7 @@
 //! Which files of a repository a model needs.
 
 /// Small files: configurations, preprocessing, tokenizers.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 13] = [
     "config.json",
     "open_clip_config.json",
     "preprocessor_config.json",
@@ -9,13 +9,16 @@ const SMALL: [&str; 10] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.json",
+    "vocab.txt",
+    "med_config.json",
+    "config_bert.json",
     "merges.txt",
     "bpe_simple_vocab_16e6.txt.gz",
     "bpe_simple_vocab_16e6.txt",
 ];
 
 /// Weights, best first: safetensors before pickles, Hugging Face's before open_clip's.
-const WEIGHTS: [&str; 9] = [
+const WEIGHTS: [&str; 10] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
@@ -25,6 +28,7 @@ const WEIGHTS: [&str; 9] = [
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
     "model.pt",
+    "model.pth",
 ];
 
 /// What a model needs of a repository.
@@ -103,6 +107,17 @@ mod tests {
         );
         assert_eq!(choose(&["model.gguf"]), Err("it holds model.gguf".to_owned()));
         assert_eq!(choose(&[]), Err("it is empty".to_owned()));
+    }
+
+    #[test]
+    fn a_blip_comes_with_its_vocabulary() {
+        let hub =
+            ["config.json", "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5", "vocab.txt"];
+        let chosen = choose(&hub).expect("weights");
+        assert_eq!(chosen.small, ["config.json", "preprocessor_config.json", "vocab.txt"]);
+        assert_eq!(chosen.weights, "pytorch_model.bin");
+        let original = choose(&["med_config.json", "model.pth", "vocab.txt"]).expect("weights");
+        assert_eq!((original.weights.as_str(), original.small.len()), ("model.pth", 2));
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         match (stage, towers) {
             (Stage::EncodeImage, Some(towers)) => {
                 for &batch in &self.arguments.batch {
-                    let timed = towers.images(batch, self.clock);
+                    let timed = towers.images(batch, self.clock)?;
                     self.print(stage, precision, timed)?;
                 }
                 Ok(())

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use tuwen::{Model, Options};
+use tuwen::{ClipModel, Model, Options};
 use tuwen_data::rng::Rng;
 use tuwen_data::tokenizer::Overflow;
 use tuwen_kernels::Precision;
@@ -36,33 +36,41 @@ impl Towers {
     pub fn load(session: &Session, precision: Precision) -> Result<Self, Failure> {
         let options = Options { precision, ..session.global.options() };
         let model = tuwen::load(session.model, &options).map_err(model_failure)?;
-        let counted = Counted::new(model.config(), precision).map_err(Failure::model)?;
+        let counted = Counted::new(&clip(&model)?.config, precision).map_err(Failure::model)?;
         Ok(Self { model, counted })
     }
 
     /// Measures the image tower; pixels are random.
-    pub fn images(&self, batch: usize, clock: Clock) -> Timed {
-        let side = self.model.config().vision.image_size();
+    pub fn images(&self, batch: usize, clock: Clock) -> Result<Timed, Failure> {
+        let ClipModel { network, config, .. } = clip(&self.model)?;
+        let side = config.vision.image_size();
         let mut rng = Rng::new(&[11]);
         let values: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.range(-2.0, 2.0)).collect();
         let pixels = Tensor::new(&values, &[batch, 3, side, side]);
         let pass = Pass::eval();
-        let seconds = clock.median(|| drop(black_box(self.model.network().image_features(&pixels, &pass))));
-        Timed { batch, seconds, work: self.counted.images(batch, side), peak_memory: None }
+        let seconds = clock.median(|| drop(black_box(network.image_features(&pixels, &pass))));
+        Ok(Timed { batch, seconds, work: self.counted.images(batch, side), peak_memory: None })
     }
 
     /// Measures the text tower on captions that are tokens already.
     pub fn texts(&self, clock: Clock) -> Result<Timed, Failure> {
         let missing = || Failure::model(anyhow::anyhow!("{}: no tokenizer", self.model.name()));
-        let tokenizer = self.model.tokenizer().ok_or_else(missing)?;
-        let context = self.model.config().text.max_position_embeddings;
+        let clip = clip(&self.model)?;
+        let tokenizer = clip.tokenizer().ok_or_else(missing)?;
+        let context = clip.config.text.max_position_embeddings;
         let batch = tokenizer.encode_batch(&captions(), context, Overflow::Truncate)?;
         let tokens = TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: None };
         let pass = Pass::eval();
-        let network = self.model.network();
+        let network = &clip.network;
         let seconds = clock.median(|| drop(black_box(network.text_features_by_length(&tokens, &pass))));
         Ok(Timed { batch: COUNT, seconds, work: self.counted.texts(&tokens), peak_memory: None })
     }
+}
+
+/// The stages are those of CLIP.
+fn clip(model: &Model) -> Result<&ClipModel, Failure> {
+    let none = || Failure::usage(anyhow::anyhow!("{}: only CLIP models are measured so far", model.name()));
+    model.clip().ok_or_else(none)
 }
 
 /// The network without memory, which tells what it would do.

@@ -35,12 +35,12 @@ pub struct Place {
 impl<'a> Cache<'a> {
     pub fn new(directory: &'a Path, model: &Model, features: ImageFeatures) -> Self {
         let mut hash = Sha256::new();
-        let config = format!("{:?} {:?}", model.config(), model.processor());
-        for part in [env!("CARGO_PKG_VERSION"), features.name(), &config] {
+        let fingerprint = model.fingerprint();
+        for part in [env!("CARGO_PKG_VERSION"), features.name(), &fingerprint] {
             hash.update(part);
             hash.update([0]);
         }
-        let parameters = model.network().parameters();
+        let parameters = model.parameters();
         for name in parameters.names() {
             if let Ok(tensor) = parameters.read(&name) {
                 hash.update(&tensor.data);

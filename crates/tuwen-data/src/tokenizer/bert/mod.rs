@@ -104,6 +104,14 @@ impl BertTokenizer {
         Self { vocabulary: Arc::new(vocabulary), flavour }
     }
 
+    /// The text of a `vocab.txt`, a token a line, without what [`BertTokenizer::for_blip`] puts behind it.
+    pub fn to_vocabulary(&self) -> String {
+        let tokens = &self.vocabulary.tokens;
+        let added = [DECODER_START, ENCODER_START];
+        let own = tokens.strip_suffix(&added.map(str::to_owned)).unwrap_or(tokens);
+        own.iter().flat_map(|token| [token.as_str(), "\n"]).collect()
+    }
+
     /// The same vocabulary used as another program does.
     #[must_use]
     pub fn with_flavour(&self, flavour: BertFlavour) -> Self {
@@ -123,6 +131,11 @@ impl BertTokenizer {
     /// The id of a token as it stands in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.vocabulary.ids.get(token).copied()
+    }
+
+    /// The token of an id as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocabulary.tokens.get(id as usize).map(String::as_str)
     }
 
     /// Id of `[CLS]`, the start of a text.
@@ -152,6 +165,11 @@ impl BertTokenizer {
             }
         }
         ids
+    }
+
+    /// Whether a text has words that no tokens of the vocabulary make.
+    pub fn has_unknown(&self, text: &str) -> bool {
+        self.encode(text).contains(&self.vocabulary.unknown)
     }
 
     /// The ids of texts as rows: `[CLS]`, text, `[SEP]`, padding. No row is longer than `limit`.

@@ -1,0 +1,136 @@
+//! Images to captions.
+
+use tuwen_data::image::{ImageError, Picture};
+use tuwen_models::blip::BlipDialect;
+use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
+use tuwen_tensor::no_grad;
+
+use crate::writing::{Eye, Hand, tokenizer_of};
+use crate::{
+    Error, GroundedConfig, GroundedFiles, GroundedNetwork, Pixels, SeenImages, WritingOptions, Written,
+};
+
+/// Images that are looked at and written about together: enough to keep the network busy, few enough for the keys and
+/// values of their tokens.
+const IMAGE_BATCH: usize = 8;
+
+/// What salesforce/BLIP draws nucleus samples with, besides the nucleus.
+const NUCLEUS_REPETITION_PENALTY: f32 = 1.1;
+
+/// The ability to write captions.
+#[derive(Clone, Copy)]
+pub struct Captioner<'m> {
+    eye: Eye<'m>,
+    hand: Hand<'m>,
+    dialect: BlipDialect,
+}
+
+impl<'m> Captioner<'m> {
+    /// Of a network and the files that it was loaded from.
+    ///
+    /// # Errors
+    /// A network that writes no captions, or files without a tokenizer.
+    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
+        let unable = || Error::CannotWrite { model: files.name.clone(), what: "captions" };
+        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (&files.config, network) else {
+            return Err(unable());
+        };
+        let captioner = blip.captioner().ok_or_else(unable)?;
+        let hand = Hand {
+            decoder: captioner.text_decoder,
+            tokenizer: tokenizer_of(files)?,
+            start: config.tokens.dec,
+            drops_prompt: config.dialect == BlipDialect::Salesforce,
+        };
+        let eye = Eye::new(captioner.vision_model, files);
+        Ok(Self { eye, hand, dialect: config.dialect })
+    }
+
+    /// Settings of the program that the model is of: three beams of 5 to 20 tokens after "a picture of " in Salesforce's,
+    /// the most probable tokens in transformers.
+    pub fn options(&self) -> WritingOptions {
+        let generation = match self.dialect {
+            BlipDialect::HuggingFace => self.hand.generation(BeamRules::Transformers5),
+            BlipDialect::Salesforce => GenerationConfig {
+                num_beams: 3,
+                max_length: Some(20),
+                min_length: 5,
+                ..self.hand.generation(BeamRules::Transformers4)
+            },
+        };
+        WritingOptions { generation, prompt: self.dialect.prompt().to_owned(), stop: Vec::new() }
+    }
+
+    /// The same, with tokens drawn from the most probable ones that are `top_p` together, as Salesforce's program does it.
+    pub fn nucleus(&self, top_p: f32, seed: u64) -> WritingOptions {
+        let WritingOptions { generation, prompt, stop } = self.options();
+        let generation = GenerationConfig {
+            num_beams: 1,
+            do_sample: true,
+            top_p,
+            seed,
+            repetition_penalty: NUCLEUS_REPETITION_PENALTY,
+            ..generation
+        };
+        WritingOptions { generation, prompt, stop }
+    }
+
+    /// Images that go through the network together in [`Captioner::caption`].
+    pub fn batch_size(&self) -> usize {
+        IMAGE_BATCH
+    }
+
+    /// Decodes an image file for [`Captioner::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
+    ///
+    /// # Errors
+    /// See [`Picture::decode`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
+        self.eye.decode(bytes)
+    }
+
+    /// Prepares an image; several can be at once on several threads.
+    pub fn prepare(&self, image: &Picture) -> Pixels {
+        self.eye.prepare(image)
+    }
+
+    /// Captions of images: for each as many as `options` ask for, the best first.
+    ///
+    /// # Errors
+    /// Options that contradict themselves.
+    pub fn caption(&self, images: &[Pixels], options: &WritingOptions) -> Result<Vec<Vec<Written>>, Error> {
+        let batches = images.chunks(IMAGE_BATCH).map(|batch| self.write(&self.look(batch), options));
+        Ok(batches.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Looks at images once, to write about them several times.
+    pub fn look(&self, images: &[Pixels]) -> SeenImages {
+        let SeenImages { states, streams } = self.eye.look(images);
+        SeenImages { states: no_grad(|| self.hand.decoder.project(&states.apart())), streams }
+    }
+
+    /// Captions of images that were looked at.
+    ///
+    /// # Errors
+    /// Options that contradict themselves.
+    pub fn write(&self, images: &SeenImages, options: &WritingOptions) -> Result<Vec<Vec<Written>>, Error> {
+        self.write_aloud(images, options, &mut Silent)
+    }
+
+    /// The same, where `listener` hears of tokens as they come.
+    ///
+    /// # Errors
+    /// Options that contradict themselves.
+    pub fn write_aloud(
+        &self,
+        images: &SeenImages,
+        options: &WritingOptions,
+        listener: &mut dyn Listener,
+    ) -> Result<Vec<Vec<Written>>, Error> {
+        self.hand.write(&images.states, &images.streams, options, listener)
+    }
+
+    /// The text of some tokens, for those who listen.
+    pub fn text(&self, ids: &[u32]) -> String {
+        self.hand.tokenizer.decode(ids)
+    }
+}

@@ -1,0 +1,168 @@
+//! Texts by a decoder that looks at something: what captions and answers have in common.
+
+use tuwen_data::image::{ImageError, Picture, Transform};
+use tuwen_data::tokenizer::BertTokenizer;
+use tuwen_kernels::parallel_chunks_mut;
+use tuwen_models::VisionTransformer;
+use tuwen_models::bert::{BertDecoder, BertSequences, EncoderStates};
+use tuwen_models::generate::{
+    BeamRules, Generated, GenerationConfig, Listener, Start, StopStrings, generate,
+};
+use tuwen_nn::Pass;
+use tuwen_tensor::{Tensor, no_grad};
+
+use crate::fingerprint::Fnv;
+use crate::{Error, GroundedFiles, Pixels};
+
+/// How texts are written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WritingOptions {
+    /// How tokens are chosen.
+    pub generation: GenerationConfig,
+    /// What each text begins with.
+    pub prompt: String,
+    /// Texts end before these strings.
+    pub stop: Vec<String>,
+}
+
+/// A text that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The text.
+    pub text: String,
+    /// Its tokens, their scores and its own.
+    pub generated: Generated,
+}
+
+/// What an image encoder saw in images, to be written about as often as is wanted.
+#[derive(Clone)]
+pub struct SeenImages {
+    pub(crate) states: EncoderStates,
+    /// A number for each image that follows from its pixels: what is drawn for an image depends on nothing beside it.
+    pub(crate) streams: Vec<u64>,
+}
+
+impl SeenImages {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+}
+
+/// What looks at images.
+#[derive(Clone, Copy)]
+pub struct Eye<'m> {
+    pub vision_model: &'m VisionTransformer,
+    pub transform: &'m Transform,
+    /// Side of the images that it takes, in pixels.
+    pub image_size: usize,
+}
+
+impl<'m> Eye<'m> {
+    pub fn new(vision_model: &'m VisionTransformer, files: &'m GroundedFiles) -> Self {
+        let image_size = files.config.vision().image_size;
+        Self { vision_model, transform: &files.processor.transform, image_size }
+    }
+
+    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
+        Picture::decode_for(bytes, self.transform)
+    }
+
+    pub fn prepare(&self, image: &Picture) -> Pixels {
+        Pixels(self.transform.apply(image))
+    }
+
+    /// States of all tokens of images.
+    pub fn look(&self, images: &[Pixels]) -> SeenImages {
+        let pixel_values = self.pixel_values(images);
+        let states = no_grad(|| self.vision_model.tokens(&pixel_values, &Pass::eval()));
+        SeenImages { states: EncoderStates::new(states), streams: images.iter().map(stream_of).collect() }
+    }
+
+    fn pixel_values(&self, images: &[Pixels]) -> Tensor {
+        let (size, normalizer) = (self.image_size, self.transform.normalizer());
+        let mut values = vec![0.0; images.len() * 3 * size * size];
+        parallel_chunks_mut(&mut values, 3 * size * size, |i, out| normalizer.apply(&images[i].0, out));
+        Tensor::new(&values, &[images.len(), 3, size, size])
+    }
+}
+
+fn stream_of(image: &Pixels) -> u64 {
+    let mut hash = Fnv::default();
+    let (words, rest) = image.0.data.as_chunks::<8>();
+    words.iter().for_each(|word| hash.add(u64::from_le_bytes(*word)));
+    rest.iter().for_each(|&byte| hash.add(u64::from(byte)));
+    hash.value()
+}
+
+/// The same number for a text about an image.
+pub fn stream_with(stream: u64, text: &str) -> u64 {
+    let mut hash = Fnv::default();
+    hash.add(stream);
+    text.bytes().for_each(|byte| hash.add(u64::from(byte)));
+    hash.value()
+}
+
+/// What writes.
+#[derive(Clone, Copy)]
+pub struct Hand<'m> {
+    pub decoder: &'m BertDecoder,
+    pub tokenizer: &'m BertTokenizer,
+    /// The token that every text begins with.
+    pub start: u32,
+    /// Whether what is written is given without the prompt, as Salesforce's program does.
+    pub drops_prompt: bool,
+}
+
+impl Hand<'_> {
+    /// Settings that end texts where the network's texts end.
+    pub fn generation(&self, beam_rules: BeamRules) -> GenerationConfig {
+        GenerationConfig {
+            eos_token_ids: vec![self.tokenizer.end_id()],
+            beam_rules,
+            ..GenerationConfig::default()
+        }
+    }
+
+    /// Writes about states.
+    pub fn write(
+        &self,
+        states: &EncoderStates,
+        streams: &[u64],
+        options: &WritingOptions,
+        listener: &mut dyn Listener,
+    ) -> Result<Vec<Vec<Written>>, Error> {
+        let mut prompt = vec![self.start];
+        prompt.extend(self.tokenizer.encode(&options.prompt));
+        let starts: Vec<Start> =
+            streams.iter().map(|&stream| Start { prompt: prompt.clone(), stream }).collect();
+        let decode = |ids: &[u32]| self.tokenizer.decode(ids);
+        let mut listener = StopStrings::new(&options.stop, &decode, listener);
+        let mut sequences = BertSequences::new(self.decoder, states);
+        let texts = no_grad(|| generate(&mut sequences, &starts, &options.generation, &mut listener))?;
+        let written = |generated| Written { text: self.text(&prompt, &generated, options), generated };
+        Ok(texts.into_iter().map(|texts| texts.into_iter().map(written).collect()).collect())
+    }
+
+    fn text(&self, prompt: &[u32], generated: &Generated, options: &WritingOptions) -> String {
+        let whole = self.tokenizer.decode(&[prompt, generated.ids.as_slice()].concat());
+        let begun = if self.drops_prompt { options.prompt.chars().count() } else { 0 };
+        let text: String = whole.chars().skip(begun).collect();
+        let end = options.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        text[..end.unwrap_or(text.len())].trim_end().to_owned()
+    }
+}
+
+/// The tokenizer of a model that has to have one.
+pub fn tokenizer_of(files: &GroundedFiles) -> Result<&BertTokenizer, Error> {
+    files.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer {
+        directory: files.weights_path.parent().map(ToOwned::to_owned).unwrap_or_default(),
+        looked_for: "vocab.txt, tokenizer.json",
+        vocab_size: files.config.vocab_size(),
+    })
+}
