@@ -60,7 +60,7 @@ impl Albef {
         share("albef.mlm_probability", self.mlm_probability)?;
         share("albef.dropout", self.dropout)?;
         share("albef.momentum", self.momentum)?;
-        if !(0.0..=1.0).contains(&self.alpha) || !(self.alpha_ramp_epochs >= 0.0) {
+        if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {
             return Err("albef.alpha has to be between 0 and 1, albef.alpha_ramp_epochs at least 0".into());
         }
         if self.max_words == 0 {
