@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tuwen::Precision;
 
 use crate::commands::{
-    bench, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+    bench, capfilt, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
 };
 
 /// Vision-language models on images and texts: embed, classify, match, train.
@@ -72,6 +72,8 @@ pub enum Verb {
     Convert(convert::Convert),
     /// Train a model by a recipe
     Train(train::Train),
+    /// Write captions for a web data set, and keep the texts that fit the images
+    Capfilt(capfilt::CapFilt),
     /// Measure a model: zero-shot classification, retrieval, a linear probe
     Eval(eval::Eval),
     /// Compare with recorded results of a reference implementation

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{bench, classify, completions, convert, embed, eval, man, r#match, params, pull};
+use commands::{bench, capfilt, classify, completions, convert, embed, eval, man, r#match, params, pull};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -61,6 +61,7 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Pull(verb) => pull::run(verb, global, console),
         Verb::Convert(verb) => convert::run(verb, global, console),
         Verb::Train(verb) => verb.run(console),
+        Verb::Capfilt(verb) => capfilt::run(verb, global, console),
         Verb::Eval(verb) => eval::run(verb, global, console),
         Verb::Verify(verb) => commands::verify::run(verb, console),
         Verb::Bench(verb) => bench::run(verb, global, console),

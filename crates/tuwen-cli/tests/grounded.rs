@@ -176,6 +176,8 @@ fn parameters_are_counted_by_module() {
     assert_eq!(line["total"], 223_744_258);
     assert_eq!((part("vision_model"), part("text_encoder")), (Some(86_090_496), Some(137_258_496)));
     assert_eq!(json_lines(place.path(), &["params", "albef"], 0)[0]["total"], 209_937_725);
+    let said = stderr(&run(place.path(), &["params", "blip-base", "--what-if", "width=0.5"]));
+    assert!(said.contains("blip-base: only the sizes of CLIP models can be changed"), "{said}");
     let Some(tiny) = checkpoint("blip-sf-tiny-vqa") else { return };
     let line = &json_lines(place.path(), &["params", &tiny], 0)[0];
     assert!(line["image"]["flops"].as_u64() > Some(0) && line["text"]["flops"].as_u64() > Some(0), "{line}");

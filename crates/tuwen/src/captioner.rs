@@ -1,9 +1,10 @@
 //! Images to captions.
 
 use tuwen_data::image::{ImageError, Picture};
+use tuwen_models::bert::EncoderStates;
 use tuwen_models::blip::BlipDialect;
 use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
-use tuwen_tensor::no_grad;
+use tuwen_tensor::{Tensor, no_grad};
 
 use crate::writing::{Eye, Hand, tokenizer_of};
 use crate::{
@@ -106,6 +107,13 @@ impl<'m> Captioner<'m> {
     pub fn look(&self, images: &[Pixels]) -> SeenImages {
         let SeenImages { states, streams } = self.eye.look(images);
         SeenImages { states: no_grad(|| self.hand.decoder.project(&states.apart())), streams }
+    }
+
+    /// Takes images that the same image encoder has seen already: states of all tokens, `[batch, patches + 1, width]`, and
+    /// a number for each image, which beside the seed is all that what is drawn for it follows from.
+    pub fn seen(&self, states: Tensor, streams: Vec<u64>) -> SeenImages {
+        let states = EncoderStates::new(states).apart();
+        SeenImages { states: no_grad(|| self.hand.decoder.project(&states)), streams }
     }
 
     /// Captions of images that were looked at.

@@ -86,10 +86,12 @@ pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
 /// Takes apart a model as it is, and as it would be with other sizes.
 ///
 /// # Errors
-/// As [`report`]; sizes that make no network; a model whose sizes are not known.
+/// As [`report`]; sizes that make no network; a model whose sizes are not known, or that is no CLIP.
 pub fn what_if(model: &str, changes: &[Change], options: &Options) -> Result<(Report, WhatIf), Error> {
-    let Subject::Clip(config) = Subject::find(model, options)? else {
-        return Err(Error::UnknownSizes(model.to_owned()));
+    let config = match Subject::find(model, options)? {
+        Subject::Clip(config) => config,
+        Subject::Grounded(_) => return Err(Error::FixedSizes(model.to_owned())),
+        Subject::Counted(_) => return Err(Error::UnknownSizes(model.to_owned())),
     };
     let changed = config.changed(changes)?;
     let changes = differences(&config, &changed);

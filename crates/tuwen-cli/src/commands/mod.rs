@@ -1,6 +1,7 @@
 //! The verbs, a file each: their arguments and what they do.
 
 pub mod bench;
+pub mod capfilt;
 pub mod classify;
 pub mod completions;
 pub mod convert;

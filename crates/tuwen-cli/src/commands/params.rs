@@ -96,7 +96,7 @@ fn explain(error: Error) -> Failure {
             Failure::model(error).hint(format!("published architectures: {}", known.join(", ")))
         }
         Error::WhatIf(_) => Failure::usage(error).hint("tuwen params --help says how sizes are written"),
-        Error::UnknownSizes(_) => Failure::usage(error),
+        Error::UnknownSizes(_) | Error::FixedSizes(_) => Failure::usage(error),
         other => model_failure(other),
     }
 }

@@ -194,11 +194,17 @@ impl<S: TensorSource> Expected<S> {
         Ok(())
     }
 
-    /// Recorded integers, which are ticked off.
-    pub fn integers(&mut self, name: &str) -> Result<Vec<i64>> {
+    /// Recorded integers.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>> {
+        let raw = self.source.read(name)?;
+        raw.to_i64().with_context(|| format!("{name}: expected integers, got {}", raw.dtype))
+    }
+
+    /// Recorded numbers, which are ticked off.
+    pub fn tensor(&mut self, name: &str) -> Result<Tensor> {
         let raw = self.source.read(name)?;
         self.left.remove(name);
-        raw.to_i64().with_context(|| format!("{name}: expected integers, got {}", raw.dtype))
+        Ok(Tensor::new(&raw.to_f32(), &raw.shape))
     }
 
     /// Ticks off what begins with one of these names without a comparison, and returns how many that were.

@@ -57,6 +57,7 @@ fn recipe(directory: &Path, epochs: u64, [train, blip]: [&str; 2]) -> Recipe {
         train = {{ objective = "blip", batch_size = 4, epochs = {epochs}, checkpoint_every = 3, log_every = 1{train} }}
         optimizer = {{ lr = 0.003, warmup_steps = 2 }}
         blip = {{ {blip} }}
+        export = {{ dtype = "int8" }}
         eval = [
             {{ kind = "retrieval", path = "pictures", every_epochs = 2 }},
             {{ kind = "caption", path = "pictures", every_epochs = 2, name = "caption" }},
