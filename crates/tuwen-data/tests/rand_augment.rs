@@ -59,5 +59,5 @@ fn operations_are_the_references() {
         assert!(off <= tolerance, "{name}: off by {off}");
         compared += 1;
     }
-    assert_eq!(compared, 2 * 16, "all of two pictures");
+    assert_eq!(compared, 2 * 18, "all of two pictures");
 }

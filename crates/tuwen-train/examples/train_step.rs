@@ -106,8 +106,13 @@ impl Step {
                 entry.param.assign(&Tensor::on(device, &value.to_vec(), value.shape()));
             }
         }
-        let settings =
-            Settings { betas: [0.9, 0.98], eps: 1e-6, weight_decay: 0.2, grad_clip_norm: Some(1.0) };
+        let settings = Settings {
+            betas: [0.9, 0.98],
+            eps: 1e-6,
+            weight_decay: 0.2,
+            decays_all: false,
+            grad_clip_norm: Some(1.0),
+        };
         let shape = [BATCH, 3, IMAGE, IMAGE];
         let values = noise(shape.iter().product());
         Self {

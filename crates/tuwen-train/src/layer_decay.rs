@@ -55,11 +55,12 @@ impl LayerDecay {
 
 /// The tower of a parameter and its layer there; `None` for what belongs to no tower.
 fn place(name: &str) -> Option<(&'static str, Layer)> {
-    const TOWERS: [&str; 2] = ["vision_model", "text_model"];
+    const TOWERS: [&str; 4] = ["vision_model", "text_model", "text_encoder", "text_decoder.bert"];
     let (tower, rest) =
         TOWERS.iter().find_map(|&tower| Some((tower, name.strip_prefix(tower)?.strip_prefix('.')?)))?;
     let number = |part: Option<&str>| part.and_then(|part| part.parse().ok());
-    let layer = if let Some(rest) = rest.strip_prefix("encoder.layers.") {
+    let transformer = ["encoder.layers.", "encoder.layer."].iter().find_map(|start| rest.strip_prefix(start));
+    let layer = if let Some(rest) = transformer {
         Layer::Block(0, number(rest.split('.').next())?)
     } else if let Some(rest) = rest.strip_prefix("layer") {
         let mut parts = rest.split('.');
@@ -98,6 +99,23 @@ mod tests {
             ("visual_projection.weight", 1.0),
             ("classifier.weight", 1.0),
             ("logit_scale", 1.0),
+        ] {
+            assert_eq!(factors.of(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn berts_are_towers_too() {
+        let names = ["text_encoder.encoder.layer.0.x", "text_encoder.encoder.layer.1.x"];
+        let decoder = "text_decoder.bert.encoder.layer.0.attention.self.query.weight";
+        let factors = factors(&[names[0], names[1], decoder]);
+        for (name, expected) in [
+            ("text_encoder.embeddings.word_embeddings.weight", 0.125),
+            (names[0], 0.25),
+            (names[1], 0.5),
+            (decoder, 0.5),
+            ("text_decoder.cls.predictions.bias", 1.0),
+            ("itm_head.weight", 1.0),
         ] {
             assert_eq!(factors.of(name), expected, "{name}");
         }

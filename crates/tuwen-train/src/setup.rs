@@ -6,6 +6,7 @@ use tuwen::ModelFiles;
 use tuwen_data::image::Transform;
 use tuwen_data::tokenizer::{ClipTokenizer, Flavour};
 use tuwen_eval::Classes;
+use tuwen_models::albef::Albef;
 use tuwen_models::blip::Blip;
 use tuwen_models::clip::config::{
     LAYER_NORM_EPS, LOGIT_SCALE_INIT, SIGLIP_LOGIT_BIAS_INIT, SIGLIP_LOGIT_SCALE_INIT,
@@ -21,7 +22,7 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 use crate::classification::Classification;
 use crate::contrastive::Contrastive;
 use crate::data::{ClassificationData, ContrastiveData, Preparation};
-use crate::grounded::{self, Grounded, GroundedData};
+use crate::grounded::{self, Fused, FusedData, Grounded, GroundedData};
 use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
@@ -86,6 +87,22 @@ pub fn blip(
     let data = GroundedData::new(&recipe, sources, preparation.clone())?;
     let blip = Blip::new(&config, scope)?;
     let objective = Grounded::new(blip, config, preparation, &recipe)?;
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares training of ALBEF: tokenizer, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`].
+pub fn albef(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<Fused, FusedData>, TrainError> {
+    let (config, preparation, scope) = grounded::albef_parts(&recipe, sources, start)?;
+    let data = FusedData::new(&recipe, sources, preparation.clone())?;
+    let albef = Albef::new(&config, scope)?;
+    let objective = Fused::new(albef, config, preparation, &recipe)?;
     Trainer::new(recipe, objective, data, start)
 }
 

@@ -62,6 +62,10 @@ impl Train {
                 let trainer = setup::classification(recipe, &sources, start).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
+            recipe::Objective::Albef => {
+                let trainer = setup::albef(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
             recipe::Objective::Blip => {
                 let trainer = setup::blip(recipe, &sources, start).map_err(explain)?;
                 self.go(trainer, &output, console)

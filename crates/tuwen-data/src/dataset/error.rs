@@ -14,7 +14,9 @@ pub enum DataError {
     #[error("{0} matches no file")]
     NoMatch(String),
 
-    #[error("{path} is no data set: expected a folder of images, a tar, Parquet, CSV or TSV file, got {got}")]
+    #[error(
+        "{path} is no data set: expected a folder of images, a tar, Parquet, CSV, TSV or JSON file, got {got}"
+    )]
     UnknownFormat { path: PathBuf, got: &'static str },
 
     #[error("{pattern}: {problem}")]

@@ -1,4 +1,4 @@
-//! Data sets: samples by number, from tar files, Parquet files, tables of paths or a folder of images.
+//! Data sets: samples by number, from tar files, Parquet files, tables or JSON files of paths, or a folder of images.
 //!
 //! Random access, rather than a stream, makes shuffling exact and lets a run continue where it stopped.
 
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 mod chunks;
 mod error;
 mod folder;
+mod json;
 mod metadata;
 mod parquet;
 mod pattern;
@@ -24,6 +25,8 @@ mod webdataset;
 
 pub use error::DataError;
 pub use folder::ImageFolder;
+pub use json::JsonDataset;
+use json::JsonOptions;
 pub use parquet::ParquetDataset;
 pub use pattern::braces as brace_names;
 use place::Place;
@@ -107,12 +110,22 @@ impl<T: Dataset + ?Sized> Dataset for Arc<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// A folder of images or of shards, or tar, Parquet, CSV or TSV files: one, or several as `train-{0000..0003}.tar` or
-    /// `part-*.parquet`. Tar and Parquet files may lie in a store (`s3://bucket/train-{0000..0003}.tar`).
+    /// A folder of images or of shards, or tar, Parquet, CSV, TSV or JSON files: one, or several as
+    /// `train-{0000..0003}.tar` or `part-*.parquet`. Tar and Parquet files may lie in a store
+    /// (`s3://bucket/train-{0000..0003}.tar`).
     pub path: PathBuf,
     /// What the columns of a CSV or TSV file are called, where they have none of the usual names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
+    /// The directory of the images that a JSON file names, where it is not that of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// The part of Karpathy's split that is used: `train`, `restval`, `val` or `test`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// VQA's file of questions, where `path` is that of the annotations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<PathBuf>,
     /// Captions made from the name of the class, which stands for `{}`. Where given, they replace the captions of
     /// every sample that has a class name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -136,8 +149,10 @@ fn one() -> f64 {
 impl DatasetSpec {
     /// The whole of what lies at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let (columns, limit, access) = Default::default();
-        Self { path: path.into(), columns, caption_templates: Vec::new(), weight: 1.0, limit, access }
+        let (columns, images, split, questions) = Default::default();
+        let (limit, access, caption_templates) = Default::default();
+        let path = path.into();
+        Self { path, columns, images, split, questions, caption_templates, weight: 1.0, limit, access }
     }
 }
 
@@ -153,6 +168,14 @@ pub fn open(spec: &DatasetSpec) -> Result<Box<dyn Dataset>, DataError> {
             problem: format!("{name} is no CSV or TSV file"),
         });
     }
+    let of_json = [
+        ("images", spec.images.is_some()),
+        ("split", spec.split.is_some()),
+        ("questions", spec.questions.is_some()),
+    ];
+    if let Some((option, _)) = of_json.into_iter().find(|(_, given)| *given && format != Format::Json) {
+        return Err(DataError::Option { option, problem: format!("{name} is no JSON file") });
+    }
     let dataset: Box<dyn Dataset> = match format {
         // As Hugging Face's `imagefolder` has it.
         Format::Folder if first.path().join(TABLE_IN_FOLDER).is_file() => {
@@ -162,6 +185,18 @@ pub fn open(spec: &DatasetSpec) -> Result<Box<dyn Dataset>, DataError> {
         Format::Folder => Box::new(ImageFolder::open(&name, first.path())?),
         Format::Tar => Box::new(WebDataset::open_places(&name, files, spec.access.cache_dir.as_deref())?),
         Format::Parquet => Box::new(ParquetDataset::open_places(&name, files)?),
+        Format::Json if files.len() > 1 => {
+            let problem = format!("{name} are several JSON files: give each a data set of its own");
+            return Err(DataError::Option { option: "path", problem });
+        }
+        Format::Json => {
+            let options = JsonOptions {
+                images: spec.images.as_deref(),
+                split: spec.split.as_deref(),
+                questions: spec.questions.as_deref(),
+            };
+            Box::new(JsonDataset::open(&name, first.path(), options)?)
+        }
         Format::Table => {
             let files = files.iter().map(|file| file.path().to_owned()).collect();
             Box::new(TableDataset::open(&name, files, spec.columns.as_ref())?)
@@ -198,6 +233,7 @@ enum Format {
     Tar,
     Parquet,
     Table,
+    Json,
 }
 
 impl Format {
@@ -219,6 +255,7 @@ impl Format {
                 "a table in a store: of what lies there, tar and Parquet files can be read"
             }
             _ if named(&["csv", "tsv"]) => return Ok(Self::Table),
+            _ if named(&["json"]) && !place.is_remote() => return Ok(Self::Json),
             _ => "something else",
         };
         Err(DataError::UnknownFormat { path: path.to_owned(), got })

@@ -102,6 +102,11 @@ impl Albef {
         self.run(layers, text, tokens, std::slice::from_ref(images), pass)
     }
 
+    /// States of images with the keys and values that each layer asks for, computed once for all texts beside them.
+    pub fn project(&self, images: &EncoderStates) -> EncoderStates {
+        self.text_encoder.project(images)
+    }
+
     /// States of texts after all layers: of questions, and of texts with masked tokens.
     pub fn multimodal(&self, tokens: &TokenIds, images: &EncoderStates, pass: &Pass) -> Tensor {
         self.fuse(&self.text(tokens, pass), tokens, images, pass)

@@ -207,6 +207,25 @@ fn two_images() {
     golden.check("prediction", &prediction);
     let targets: Vec<u32> = golden.integers("targets").into_iter().map(|target| target as u32).collect();
     golden.check("loss", &ops::cross_entropy(&prediction, Targets::Classes(&targets)));
+
+    let (source, config) = open(&golden);
+    let blip = Blip::new(&config, Scope::load_trainable(source)).expect("loads");
+    let nlvr = blip.nlvr().expect("judges");
+    let prediction = nlvr.forward(&golden.input("image"), &sentences, &Pass::train());
+    let mut gradients = ops::cross_entropy(&prediction, Targets::Classes(&targets)).backward();
+    let reference = Layout::Salesforce.import(golden.file("grads.safetensors")).expect("nothing is tied");
+    for name in reference.names() {
+        let entry = blip.parameters().get(&name).expect(&name);
+        let gradient = gradients.take(&entry.param.value()).expect(&name).to_vec();
+        let expected = reference.read(&name).expect("a gradient").to_f32().to_vec();
+        let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        for (got, expected) in gradient.iter().zip(expected) {
+            assert!(
+                (got - expected).abs() <= 3e-6 + 3e-4 * largest,
+                "{name}: got {got}, expected {expected}"
+            );
+        }
+    }
     golden.finish(&[]);
 }
 

@@ -58,6 +58,11 @@ impl Golden {
         Arc::new(open(&self.folder.join(file)).expect("weights"))
     }
 
+    /// Another file with tensors.
+    pub fn file(&self, file: &str) -> Checkpoint {
+        open(&self.folder.join(file)).expect("a file of the case")
+    }
+
     /// An input of numbers.
     pub fn input(&self, name: &str) -> Tensor {
         tensor(&self.inputs, name)

@@ -5,11 +5,11 @@ use tuwen_data::augment::{Augment, Fit};
 use tuwen_data::dataset::{self, DatasetSpec};
 use tuwen_data::loader::{Loader, LoaderOptions};
 use tuwen_eval::{Encoder, EvalError, encode, suites};
-use tuwen_models::blip::Matcher;
+use tuwen_models::TokenIds;
 use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, no_grad};
 
-use super::{Grounded, GroundedBatch, Place, data, written};
+use super::{Grounded, GroundedBatch, GroundedPreparation, Place, data, written};
 use crate::objective::Objective;
 use crate::recipe::output::NEGATIVE_LOSS;
 use crate::recipe::{Eval, EvalKind};
@@ -25,7 +25,17 @@ pub(super) fn run(grounded: &Grounded, recipe: &Recipe, eval: &Eval) -> Result<M
         EvalKind::Retrieval => {
             let matcher = grounded.blip.matcher();
             let matcher = matcher.ok_or_else(|| fail("this network compares no images and texts".into()))?;
-            let towers = Towers { grounded, matcher };
+            let images = |pixel_values: &Tensor| {
+                let pass = Pass::eval();
+                matcher.contrast.embed_image(&matcher.encoders.image(pixel_values, &pass), &pass)
+            };
+            let texts = |tokens: &TokenIds| matcher.embed_text(tokens, &Pass::eval());
+            let towers = Towers {
+                preparation: &grounded.preparation,
+                dim: grounded.config.image_text_hidden_size,
+                images: &images,
+                texts: &texts,
+            };
             let dataset = dataset::open(&spec)?;
             let encoded = encode(&towers, dataset.as_ref(), &mut |_| ());
             let metrics = encoded.and_then(|encoded| suites::retrieval(&towers, &encoded));
@@ -82,43 +92,43 @@ fn losses(grounded: &Grounded, recipe: &Recipe, spec: &DatasetSpec) -> Result<Me
 }
 
 /// The encoders, as a benchmark knows them.
-struct Towers<'a> {
-    grounded: &'a Grounded,
-    matcher: Matcher<'a>,
+pub(super) struct Towers<'a> {
+    pub preparation: &'a GroundedPreparation,
+    pub dim: usize,
+    /// Unit vectors of images.
+    pub images: &'a (dyn Fn(&Tensor) -> Tensor + Sync),
+    /// Unit vectors of texts.
+    pub texts: &'a (dyn Fn(&TokenIds) -> Tensor + Sync),
 }
 
 impl Encoder for Towers<'_> {
     type Image = Vec<f32>;
 
     fn dim(&self) -> usize {
-        self.grounded.config.image_text_hidden_size
+        self.dim
     }
 
     fn prepare(&self, image: &Picture) -> Vec<f32> {
-        let transform = &self.grounded.preparation.processor.transform;
+        let transform = &self.preparation.processor.transform;
         transform.pixel_values(&transform.apply(image))
     }
 
     fn images(&self, images: &[Vec<f32>]) -> Embeddings {
-        let size = self.grounded.preparation.image_size;
+        let size = self.preparation.image_size;
         let pixel_values = Tensor::new(&images.concat(), &[images.len(), 3, size, size]);
-        let pass = Pass::eval();
-        let vectors = no_grad(|| {
-            self.matcher.contrast.embed_image(&self.matcher.encoders.image(&pixel_values, &pass), &pass)
-        });
-        Embeddings::new(vectors.to_vec(), self.dim())
+        Embeddings::new(no_grad(|| (self.images)(&pixel_values)).to_vec(), self.dim)
     }
 
     fn texts(&self, texts: &[String]) -> Result<Embeddings, EvalError> {
         /// Texts that are read together.
         const BATCH: usize = 128;
-        let preparation = &self.grounded.preparation;
-        let texts: Vec<String> = texts.iter().map(|text| preparation.caption(text)).collect();
+        let texts: Vec<String> = texts.iter().map(|text| self.preparation.caption(text)).collect();
         let mut vectors = Vec::new();
         for texts in texts.chunks(BATCH) {
-            let tokens = preparation.tokens(texts).map_err(|error| EvalError::Model(error.to_string()))?;
-            vectors.extend(no_grad(|| self.matcher.embed_text(&tokens, &Pass::eval())).to_vec());
+            let tokens = self.preparation.tokens(texts);
+            let tokens = tokens.map_err(|error| EvalError::Model(error.to_string()))?;
+            vectors.extend(no_grad(|| (self.texts)(&tokens)).to_vec());
         }
-        Ok(Embeddings::new(vectors, self.dim()))
+        Ok(Embeddings::new(vectors, self.dim))
     }
 }

@@ -1,10 +1,7 @@
 //! Matching (ITM): whether a text belongs to an image, told by a head that saw both.
 
 use tuwen_data::rng::Rng;
-use tuwen_models::TokenIds;
 use tuwen_models::bert::EncoderStates;
-use tuwen_models::blip::Matcher;
-use tuwen_nn::Pass;
 use tuwen_tensor::{Targets, Tensor, no_grad, ops};
 
 use super::contrast::{Keys, similarities};
@@ -69,27 +66,25 @@ fn one_of(weights: &[f32], random: &mut Rng) -> Option<u32> {
     last
 }
 
-/// Mean cross entropy of right pairs, of wrong images for the texts, and of wrong texts for the images. Tokens are `[pairs,
-/// tokens]`, as many as images.
+/// Mean cross entropy of right pairs, of wrong images for the texts, and of wrong texts for the images; `logits` are those of
+/// some of the texts, by their numbers, beside images.
 pub(super) fn loss(
-    matcher: &Matcher<'_>,
-    tokens: &TokenIds,
+    count: usize,
     images: &EncoderStates,
     negatives: Option<&Negatives>,
-    pass: &Pass,
+    logits: impl Fn(&[u32], &EncoderStates) -> Tensor,
 ) -> Tensor {
+    let all: Vec<u32> = (0..count as u32).collect();
     let Some(Negatives { image_for_text, text_for_image }) = negatives else {
-        let logits = matcher.itm_logits(tokens, images, pass);
-        return ops::cross_entropy(&logits, Targets::Classes(&vec![1; tokens.batch()]));
+        return ops::cross_entropy(&logits(&all, images), Targets::Classes(&vec![1; count]));
     };
     // The right and the wrong text of an image stand together and share it.
-    let texts: Vec<u32> = (0..).zip(text_for_image).flat_map(|(right, &wrong)| [right, wrong]).collect();
-    let of_images = matcher.itm_logits(&tokens.select(&texts), images, pass);
-    let of_texts = matcher.itm_logits(tokens, &images.select(image_for_text), pass);
-    let logits = ops::concat(&[&of_images, &of_texts], 0);
-    let targets: Vec<u32> =
-        (0..3 * tokens.batch()).map(|i| u32::from(i < texts.len() && i % 2 == 0)).collect();
-    ops::cross_entropy(&logits, Targets::Classes(&targets))
+    let texts: Vec<u32> =
+        all.iter().zip(text_for_image).flat_map(|(&right, &wrong)| [right, wrong]).collect();
+    let of_images = logits(&texts, images);
+    let of_texts = logits(&all, &images.select(image_for_text));
+    let targets: Vec<u32> = (0..3 * count).map(|i| u32::from(i < texts.len() && i % 2 == 0)).collect();
+    ops::cross_entropy(&ops::concat(&[&of_images, &of_texts], 0), Targets::Classes(&targets))
 }
 
 #[cfg(test)]

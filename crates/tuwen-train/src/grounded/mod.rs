@@ -2,11 +2,14 @@
 //!
 //! References: salesforce/BLIP `models/blip_{pretrain,retrieval,vqa}.py`, `models/blip.py`; arXiv 2201.12086, section 3.2.
 
+mod albef;
 mod batch;
 mod contrast;
 mod data;
 mod evaluation;
 mod export;
+mod fused;
+mod masking;
 mod matching;
 mod momentum;
 mod network;
@@ -20,12 +23,15 @@ use tuwen_models::blip::{Blip, BlipConfig};
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
 
+pub use albef::{AlbefSettings, FusedBatch, FusedPairs, Taught};
 pub use batch::{Asked, CaptionedImages, GroundedBatch, GroundedPart, Place};
 pub use contrast::Keys;
 pub use data::GroundedData;
+pub use fused::{Fused, FusedData, PlacedBatch};
+pub use masking::Masked;
 pub use matching::Negatives;
 pub use momentum::Teacher;
-pub(crate) use network::parts;
+pub(crate) use network::{albef_parts, parts};
 pub use preparation::GroundedPreparation;
 
 use crate::objective::{Loss, Objective, gradients_of};
@@ -149,7 +155,10 @@ impl Grounded {
             if let Some(matcher) = self.blip.matcher().filter(|_| self.settings.itm > 0.0) {
                 let share = pairs.images.len() as f32 / totals.pairs as f32;
                 let tokens = pairs.tokens.clone().starting_with(self.config.grounded_start());
-                let loss = matching::loss(&matcher, &tokens, images, negatives, pass);
+                let logits = |texts: &[u32], images: &EncoderStates| {
+                    matcher.itm_logits(&tokens.select(texts), images, pass)
+                };
+                let loss = matching::loss(tokens.batch(), images, negatives, logits);
                 losses.push((ITM, ops::scale(&loss, share * self.settings.itm as f32)));
             }
             if self.settings.writes() {
@@ -357,6 +366,15 @@ impl Grounded {
     }
 }
 
+/// Settings of a recipe, and those of PyTorch, which are the papers', where it has none.
+fn settings_of_pytorch(recipe: &Recipe) -> crate::Settings {
+    crate::Settings {
+        betas: recipe.optimizer.betas.unwrap_or([0.9, 0.999]),
+        eps: recipe.optimizer.eps.unwrap_or(1e-8),
+        ..recipe.optimizer_settings(false)
+    }
+}
+
 fn joined(parts: Vec<Tensor>) -> Tensor {
     match parts.as_slice() {
         [one] => one.clone(),
@@ -372,13 +390,9 @@ impl Objective for Grounded {
     }
 
     fn optimizer_settings(&self, recipe: &Recipe) -> crate::Settings {
-        // The paper's, which are PyTorch's.
-        let (betas, eps) = ([0.9, 0.999], 1e-8);
         crate::Settings {
-            betas: recipe.optimizer.betas.unwrap_or(betas),
-            eps: recipe.optimizer.eps.unwrap_or(eps),
             decays_all: recipe.optimizer.decay_all.unwrap_or(true),
-            ..recipe.optimizer_settings(false)
+            ..settings_of_pytorch(recipe)
         }
     }
 

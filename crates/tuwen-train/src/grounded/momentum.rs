@@ -1,5 +1,6 @@
 //! Copies of the encoders that follow slowly, and queues of what they made (arXiv 1911.05722, 2107.07651).
 
+use tuwen_models::albef::{Albef, AlbefConfig};
 use tuwen_models::blip::{Blip, BlipConfig, BlipTask};
 use tuwen_nn::{Entry, Init, Kind, Parameters, Pass, Scope};
 use tuwen_tensor::{Param, Tensor, no_grad, ops};
@@ -14,8 +15,8 @@ const PREFIX: &str = "momentum";
 const NO_IMAGE: f32 = -100.0;
 
 /// The copies and the queues. They are saved with a run and belong to no model.
-pub struct Teacher {
-    blip: Blip,
+pub struct Teacher<N = Blip> {
+    network: N,
     momentum: f64,
     /// What is followed, and what follows.
     pairs: Vec<(Param, Param)>,
@@ -35,7 +36,7 @@ struct Queue {
     next: Param,
 }
 
-impl Teacher {
+impl Teacher<Blip> {
     /// Copies of what compares images and texts in a network, and empty queues: random unit vectors of no image.
     ///
     /// # Errors
@@ -49,40 +50,15 @@ impl Teacher {
     ) -> Result<Self, TrainError> {
         let config =
             BlipConfig { task: BlipTask::Retrieval, temperature: false, answers: false, ..config.clone() };
-        let blip = Blip::new(&config, Scope::init(0))?;
-        let mut pairs = Vec::new();
-        let mut entries = Vec::new();
-        for Entry { name, param: copy, .. } in blip.parameters().iter() {
-            copy.set_trainable(false);
-            // Matching has no copy.
-            let Some(followed) = of.parameters().get(name).filter(|_| !name.starts_with("itm_head.")) else {
-                continue;
-            };
-            let value = followed.param.value();
-            copy.assign(&Tensor::on(value.device(), &value.to_vec(), value.shape()));
-            pairs.push((followed.param.clone(), copy.clone()));
-            entries.push(Entry { name: format!("{PREFIX}.{name}"), param: copy.clone(), kind: Kind::Buffer });
-        }
-        let queue = (queue_size > 0).then(|| Queue::new(queue_size, config.image_text_hidden_size, seed));
-        entries.extend(queue.iter().flat_map(Queue::entries));
-        Ok(Self { blip, momentum, pairs, queue, parameters: entries.into_iter().collect() })
-    }
-
-    /// Copies and queues, by name.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// Moves the copies a little towards what they follow.
-    pub fn follow(&self) {
-        for (followed, copy) in &self.pairs {
-            copy.lerp(&followed.value(), (1.0 - self.momentum) as f32);
-        }
+        let network = Blip::new(&config, Scope::init(0))?;
+        let copies = network.parameters().clone();
+        let queue = (queue_size, config.image_text_hidden_size, seed);
+        Ok(Self::following(network, &copies, of.parameters(), momentum, queue))
     }
 
     /// What the copies make of the pairs of a batch.
     pub fn look(&self, batch: &GroundedBatch) -> Option<Keys> {
-        let (matcher, pass) = (self.blip.matcher()?, Pass::eval());
+        let (matcher, pass) = (self.network.matcher()?, Pass::eval());
         let mut features: [Vec<Tensor>; 2] = Default::default();
         no_grad(|| {
             for part in &batch.parts {
@@ -95,6 +71,69 @@ impl Teacher {
         });
         let [images, texts] = features;
         (!images.is_empty()).then(|| Keys { images: joined(images), texts: joined(texts) })
+    }
+}
+
+impl Teacher<Albef> {
+    /// As for BLIP; what predicts masked tokens has a copy too.
+    ///
+    /// # Errors
+    /// Never: a network that was made can be made again.
+    pub fn of_albef(
+        of: &Albef,
+        config: &AlbefConfig,
+        momentum: f64,
+        queue_size: usize,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let network = Albef::new(&AlbefConfig { temperature: false, ..config.clone() }, Scope::init(0))?;
+        let copies = network.parameters().clone();
+        let queue = (queue_size, config.embed_dim.unwrap_or_default(), seed);
+        Ok(Self::following(network, &copies, of.parameters(), momentum, queue))
+    }
+
+    /// The copy.
+    pub(super) fn network(&self) -> &Albef {
+        &self.network
+    }
+}
+
+impl<N> Teacher<N> {
+    fn following(
+        network: N,
+        copies: &Parameters,
+        followed: &Parameters,
+        momentum: f64,
+        (queue_size, dim, seed): (usize, usize, u64),
+    ) -> Self {
+        let mut pairs = Vec::new();
+        let mut entries = Vec::new();
+        for Entry { name, param: copy, .. } in copies.iter() {
+            copy.set_trainable(false);
+            // Matching has no copy.
+            let Some(followed) = followed.get(name).filter(|_| !name.starts_with("itm_head.")) else {
+                continue;
+            };
+            let value = followed.param.value();
+            copy.assign(&Tensor::on(value.device(), &value.to_vec(), value.shape()));
+            pairs.push((followed.param.clone(), copy.clone()));
+            entries.push(Entry { name: format!("{PREFIX}.{name}"), param: copy.clone(), kind: Kind::Buffer });
+        }
+        let queue = (queue_size > 0).then(|| Queue::new(queue_size, dim, seed));
+        entries.extend(queue.iter().flat_map(Queue::entries));
+        Self { network, momentum, pairs, queue, parameters: entries.into_iter().collect() }
+    }
+
+    /// Copies and queues, by name.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Moves the copies a little towards what they follow.
+    pub fn follow(&self) {
+        for (followed, copy) in &self.pairs {
+            copy.lerp(&followed.value(), (1.0 - self.momentum) as f32);
+        }
     }
 
     /// The contrast of pairs with what the copies made of them and of earlier batches. By `ids`, where they are given, all

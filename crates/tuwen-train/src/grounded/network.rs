@@ -1,10 +1,11 @@
-//! From a recipe to a BLIP, its tokenizer, and where its weights come from.
+//! From a recipe to a BLIP or ALBEF, its tokenizer, and where its weights come from.
 
 use std::path::Path;
 
 use tuwen::{GroundedConfig, GroundedFiles, Options};
 use tuwen_data::tokenizer::{BertTokenizer, DECODER_START, ENCODER_START};
 use tuwen_models::VitConfig;
+use tuwen_models::albef::{AlbefConfig, AlbefTask};
 use tuwen_models::bert::{BertConfig, CrossAttentionConfig, LAYER_NORM_EPS};
 use tuwen_models::blip::config::VISION_LAYER_NORM_EPS;
 use tuwen_models::blip::{BlipConfig, BlipImageProcessor, BlipTask, BlipTokens, presets};
@@ -13,7 +14,7 @@ use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::replace_directory;
 
 use super::GroundedPreparation;
-use crate::recipe::{Model, Vision};
+use crate::recipe::{AlbefLearns, Model, Vision};
 use crate::setup::TOKENIZER;
 use crate::{Recipe, Sources, Start, TrainError};
 
@@ -35,6 +36,63 @@ pub(crate) fn parts(
         }
     };
     let preparation = GroundedPreparation::new(&config, tokenizer, processor, recipe.blip.max_words);
+    Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
+}
+
+/// The same for ALBEF.
+pub(crate) fn albef_parts(
+    recipe: &Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<(AlbefConfig, GroundedPreparation, Scope), TrainError> {
+    let task = match recipe.albef.task {
+        AlbefLearns::Pretrain => AlbefTask::Pretrain,
+        AlbefLearns::Retrieval => AlbefTask::Retrieval,
+    };
+    let (config, tokenizer, scope) = match &recipe.model.init_from {
+        Some(from) => {
+            let options = Options { image_size: recipe.model.image_size, ..Options::default() };
+            let files = GroundedFiles::open(&recipe.resolve(from).to_string_lossy(), &options)?;
+            let GroundedConfig::Albef(config) = files.config else {
+                return fail(format!("{} is a BLIP, [albef] trains ALBEF", files.name));
+            };
+            if config.task != task {
+                let got = config.task;
+                return fail(format!("{} was made for {got:?}, albef.task is {task:?}", files.name));
+            }
+            let tokenizer = match (&recipe.tokenizer.from, files.tokenizer) {
+                (Some(from), _) => read_vocabulary(&recipe.resolve(from))?,
+                (None, Some(tokenizer)) => tokenizer,
+                (None, None) => return fail(format!("{} has no vocab.txt; set tokenizer.from", files.name)),
+            };
+            (config, tokenizer, Scope::load_trainable(files.weights))
+        }
+        None => {
+            let tokenizer = tokenizer(recipe, sources, start)?;
+            let sizes = sizes(&recipe.model, &tokenizer, BlipTask::Features)?;
+            let layers = sizes.text.num_hidden_layers;
+            let first_layer = recipe.albef.fusion_layer.unwrap_or(layers / 2);
+            let everywhere = CrossAttentionConfig::everywhere(sizes.vision.hidden_size);
+            let config = AlbefConfig {
+                task,
+                text: BertConfig {
+                    type_vocab_size: Some(2),
+                    cross_attention: Some(CrossAttentionConfig { first_layer, ..everywhere }),
+                    ..sizes.text
+                },
+                vision: sizes.vision,
+                answer_decoder: None,
+                embed_dim: Some(sizes.image_text_hidden_size),
+                temperature: true,
+            };
+            let spread = recipe.model.initializer_range.map_or(1.0, |range| range / 0.02);
+            (config, tokenizer, Scope::init(recipe.seed).with_spread(spread as f32))
+        }
+    };
+    fits(&tokenizer, config.text.vocab_size)?;
+    let config = config.checked().map_err(said)?;
+    let processor = BlipImageProcessor::salesforce(config.vision.image_size);
+    let preparation = GroundedPreparation::of_albef(&config, tokenizer, processor, recipe.albef.max_words);
     Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
 }
 
@@ -100,12 +158,16 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, start: Start) -> Result<BertTok
 }
 
 fn read_tokenizer(path: &Path) -> Result<BertTokenizer, TrainError> {
+    Ok(read_vocabulary(path)?.for_blip())
+}
+
+fn read_vocabulary(path: &Path) -> Result<BertTokenizer, TrainError> {
     let read = if path.is_dir() {
         BertTokenizer::from_directory(path)?
     } else {
         BertTokenizer::from_vocabulary_file(path)?
     };
-    Ok(read.for_blip())
+    Ok(read)
 }
 
 /// Writes `vocab.txt`.

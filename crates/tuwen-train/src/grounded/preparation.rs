@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tuwen_data::dataset::Question;
 use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding};
 use tuwen_models::TokenIds;
+use tuwen_models::albef::AlbefConfig;
 use tuwen_models::blip::{BlipConfig, BlipImageProcessor, BlipTask};
 
 use super::{Asked, CaptionedImages};
@@ -25,6 +26,7 @@ pub struct GroundedPreparation {
     /// Most ids of a text, start and end included; longer ones are cut.
     pub(super) context_length: usize,
     max_words: usize,
+    cleaning: Cleaning,
     /// What captions begin with, as text.
     prompt: &'static str,
     /// Ids before the first that is learnt: the start, and the prompt.
@@ -50,9 +52,31 @@ impl GroundedPreparation {
             image_size: config.vision.image_size,
             context_length: config.text.max_position_embeddings,
             max_words,
+            cleaning: Cleaning::BlipCaption,
             prompt,
             dec: config.tokens.dec,
             grounded_start: config.grounded_start(),
+        }
+    }
+
+    /// For ALBEF, whose texts all begin with `[CLS]`.
+    pub(super) fn of_albef(
+        config: &AlbefConfig,
+        tokenizer: BertTokenizer,
+        processor: BlipImageProcessor,
+        max_words: usize,
+    ) -> Self {
+        Self {
+            given: 1,
+            image_size: config.vision.image_size,
+            context_length: config.text.max_position_embeddings,
+            max_words,
+            cleaning: Cleaning::AlbefCaption,
+            prompt: "",
+            dec: tokenizer.start_id(),
+            grounded_start: tokenizer.start_id(),
+            tokenizer: Arc::new(tokenizer),
+            processor,
         }
     }
 
@@ -74,7 +98,7 @@ impl GroundedPreparation {
 
     /// A caption as it is learnt.
     pub fn caption(&self, text: &str) -> String {
-        Cleaning::BlipCaption.apply(text, self.max_words)
+        self.cleaning.apply(text, self.max_words)
     }
 
     /// A question as it is learnt.

@@ -17,6 +17,8 @@ pub enum Objective {
     Classification,
     /// What `[blip]` says: images and texts find each other, captions and answers are written.
     Blip,
+    /// What `[albef]` says: images and texts find each other, masked tokens are predicted.
+    Albef,
 }
 
 /// How the head begins.

@@ -11,6 +11,7 @@ use tuwen_nn::Parameters;
 
 use crate::{Schedule, Settings, TrainError};
 
+mod albef;
 mod blip;
 mod changes;
 mod classification;
@@ -21,6 +22,7 @@ mod optimizer;
 pub(crate) mod output;
 mod train;
 
+pub use albef::{Albef, AlbefLearns};
 pub use blip::{Blip, Dialect, Task};
 pub(crate) use changes::differences;
 pub use classification::{Classification, HeadInit, Objective};
@@ -58,6 +60,9 @@ pub struct Recipe {
     /// What is learnt and how much it counts, where the objective is BLIP's.
     #[serde(default, skip_serializing_if = "Blip::is_default")]
     pub blip: Blip,
+    /// What is learnt and how, where the objective is ALBEF's.
+    #[serde(default, skip_serializing_if = "Albef::is_default")]
+    pub albef: Albef,
     /// AdamW and its schedule.
     pub optimizer: Optimizer,
     /// Learning-rate factors and freezing by parameter name; the first match decides.
@@ -134,13 +139,24 @@ impl Recipe {
                 (Loss::Clip, false) => Ok(()),
             };
         }
-        if self.train.objective == Objective::Blip {
+        let grounded = matches!(self.train.objective, Objective::Blip | Objective::Albef);
+        if self.albef != Albef::default() && self.train.objective != Objective::Albef {
+            return Err("[albef] needs train.objective = \"albef\"".into());
+        }
+        if self.blip != Blip::default() && self.train.objective != Objective::Blip {
+            return Err("[blip] needs train.objective = \"blip\"".into());
+        }
+        if self.train.objective == Objective::Albef && self.train.micro_batch_size.is_some() {
+            return Err(
+                "train.micro_batch_size: ALBEF learns from whole batches; use gradient_checkpointing".into(),
+            );
+        }
+        if grounded {
             self.blip.check(self.train.batch_size)?;
+            self.albef.check(self.train.batch_size)?;
             if self.lora.is_some() || self.model.adapter.is_some() {
                 return Err("[lora] and model.adapter are for the networks of CLIP".into());
             }
-        } else if self.blip != Blip::default() {
-            return Err("[blip] needs train.objective = \"blip\"".into());
         } else if let Some(eval) = self.eval.iter().find(|eval| eval.kind.is_of_blip()) {
             return Err(format!("eval {:?}: this kind needs train.objective = \"blip\"", eval.name()));
         }
@@ -169,7 +185,14 @@ impl Recipe {
 
     /// A data set of the recipe, ready to be opened.
     pub(crate) fn dataset(&self, spec: &DatasetSpec) -> DatasetSpec {
-        DatasetSpec { path: self.resolve(&spec.path), access: self.access.clone(), ..spec.clone() }
+        let resolved = |path: &Option<PathBuf>| path.as_ref().map(|path| self.resolve(path));
+        DatasetSpec {
+            path: self.resolve(&spec.path),
+            images: resolved(&spec.images),
+            questions: resolved(&spec.questions),
+            access: self.access.clone(),
+            ..spec.clone()
+        }
     }
 
     /// The output directory.

@@ -106,7 +106,10 @@ impl Model {
 
 impl Tokenizer {
     pub(super) fn check(&self, objective: Objective) -> Result<(), String> {
-        if objective != Objective::Blip && self.from.is_some() && self.train_vocab_size.is_some() {
+        if !matches!(objective, Objective::Blip | Objective::Albef)
+            && self.from.is_some()
+            && self.train_vocab_size.is_some()
+        {
             return Err("[tokenizer] takes one of: from, train_vocab_size".into());
         }
         Ok(())

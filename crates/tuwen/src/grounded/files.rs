@@ -188,7 +188,9 @@ pub(crate) fn read(
             let text = place.read_text(CONFIG)?;
             let directory = place.directory().to_owned();
             let text = text.ok_or(Error::NoConfig { directory, looked_for: CONFIG })?;
-            BlipConfig::from_hf_json(&text, task).map_err(Error::config(place.path(CONFIG)))?
+            let config = BlipConfig::from_hf_json(&text, task).map_err(Error::config(place.path(CONFIG)))?;
+            // What this program trained keeps its temperature.
+            BlipConfig { temperature: weights.info("temp").is_some(), ..config }
         }
         Layout::Salesforce => {
             let config = BlipConfig::from_state_dict(&weights).map_err(state_dict)?;
