@@ -42,13 +42,13 @@ impl JobDirectory {
         }
         let directory = Self { root: root.to_owned(), _lock: lock(root)? };
         directory.remove_temporary()?;
-        if begun && restart {
-            directory.forget()?;
-        }
         let path = root.join(SETTINGS);
-        if path.exists() {
+        // Settings that finished no shard bind nobody: they may have been wrong.
+        let bound = begun && !restart && directory.has_manifests();
+        if bound {
             directory.compare(&path, settings)?;
         } else {
+            directory.forget()?;
             write_json(&path, settings)?;
         }
         for folder in [MANIFESTS, RECORDS] {
@@ -79,6 +79,10 @@ impl JobDirectory {
         let shards = names(&folder)?;
         let shards = shards.iter().filter_map(|name| name.strip_suffix(".json"));
         shards.map(|shard| Ok((shard.to_owned(), read_json(&self.manifest(shard))?))).collect()
+    }
+
+    fn has_manifests(&self) -> bool {
+        names(&self.root.join(MANIFESTS)).is_ok_and(|names| !names.is_empty())
     }
 
     fn compare(&self, path: &Path, settings: &Value) -> Result<(), JobError> {
@@ -188,6 +192,11 @@ mod tests {
         let open = |settings: &Value, restart| JobDirectory::open(&root, settings, restart);
         let directory = open(&settings, false).unwrap();
         assert!(matches!(open(&settings, false), Err(JobError::Locked { .. })));
+        drop(directory);
+        let directory =
+            open(&json!({"seed": 3}), false).expect("nothing was finished with the first settings");
+        drop(directory);
+        let directory = open(&settings, false).unwrap();
         write_json(&directory.manifest("a-0000"), &json!({"of": "a"})).unwrap();
         for path in [directory.records("a-0000"), root.join("a-0000.tar"), root.join("mine.tar")] {
             fs::write(path, "").unwrap();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::JobError;
 
@@ -86,6 +87,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), JobE
     write(path, format!("{text}\n").as_bytes())
 }
 
+/// A value as JSON, where single precision keeps the digits that it is written with.
+pub(crate) fn to_value(value: &impl Serialize) -> serde_json::Result<Value> {
+    serde_json::from_str(&serde_json::to_string(value)?)
+}
+
 /// Reads such a file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, JobError> {
     let bytes = fs::read(path).map_err(JobError::io(path))?;
@@ -97,6 +103,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, JobError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn single_precision_keeps_its_digits() {
+        assert_eq!(to_value(&[0.45_f32]).unwrap().to_string(), "[0.45]");
+    }
 
     #[test]
     fn a_file_appears_when_it_is_finished() {

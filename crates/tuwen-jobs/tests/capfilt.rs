@@ -13,7 +13,7 @@ use common::{
 };
 use serde_json::Value;
 use tuwen_data::dataset::{Dataset, DatasetSpec, open};
-use tuwen_jobs::capfilt::{Event, Format, Record, Rule, Settings, TextSource, Watch, run};
+use tuwen_jobs::capfilt::{Event, Format, JudgedText, Record, Rule, Settings, TextSource, Watch, run};
 use tuwen_jobs::{JobError, Models};
 
 /// A place with `in` and the path of `out`.
@@ -78,7 +78,8 @@ fn texts_that_fit_are_kept_in_both_formats() {
             assert!(sample.image == picture(record.index + 25 * (record.key.parse::<usize>().unwrap() / 25)));
             let metadata = cleaned.metadata(index).unwrap();
             assert_eq!(metadata["url"], format!("http://x/{}", record.key.parse::<usize>().unwrap()));
-            assert_eq!(metadata["capfilt"], serde_json::to_value(&record.texts).unwrap());
+            let texts: Vec<JudgedText> = serde_json::from_value(metadata["capfilt"].clone()).unwrap();
+            assert_eq!(texts, record.texts);
         }
     }
 }

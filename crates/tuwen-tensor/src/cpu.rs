@@ -498,6 +498,10 @@ impl Device for Cpu {
         filled(x.len(), |y| kernels::scale(host(x), factor, y))
     }
 
+    fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer {
+        filled(x.len(), |y| kernels::dropout(host(x), rate, seed, y))
+    }
+
     fn exp(&self, x: &Buffer) -> Buffer {
         filled(x.len(), |y| y.iter_mut().zip(host(x)).for_each(|(y, x)| *y = x.exp()))
     }

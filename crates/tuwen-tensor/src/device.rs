@@ -310,6 +310,8 @@ pub trait Device: Send + Sync + Debug {
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `x * factor`.
     fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
+    /// `x / (1 - rate)` but for a part `rate` of the elements, which become zero; the seed decides which.
+    fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer;
     /// `eˣ`, element by element.
     fn exp(&self, x: &Buffer) -> Buffer;
     /// Sum of all elements, as one element.

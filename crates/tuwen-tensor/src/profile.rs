@@ -120,6 +120,7 @@ impl Device for Profile {
             fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
             fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
             fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
+            fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer;
             fn exp(&self, x: &Buffer) -> Buffer;
             fn sum(&self, x: &Buffer) -> Buffer;
             fn column_sums(&self, x: &Buffer, cols: usize) -> Buffer;

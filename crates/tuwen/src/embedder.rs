@@ -28,6 +28,13 @@ pub struct Embedder<'m> {
 #[derive(Clone, Debug)]
 pub struct Pixels(pub(crate) RgbImage);
 
+impl From<RgbImage> for Pixels {
+    /// An image that the model's own transform was applied to.
+    fn from(image: RgbImage) -> Self {
+        Self(image)
+    }
+}
+
 /// Vectors of texts.
 #[derive(Clone, Debug)]
 pub struct Texts {

@@ -4,8 +4,8 @@ use std::fmt::{self, Write as _};
 
 use tuwen_kernels::parallel_chunks_mut;
 
-use crate::Model;
 use crate::towers::Towers;
+use crate::{Error, GroundedFiles, Model};
 
 /// What is tokenized to tell tokenizers apart: words, case, numbers, scripts, spaces.
 const PROBE: &str = "Tuwen 图文: a photo of a  cat, 1234 dogs & Straßenbahn \u{1f408}";
@@ -32,6 +32,59 @@ impl Model {
             hash.add(of_values);
         }
         hash.to_string()
+    }
+}
+
+impl GroundedFiles {
+    /// Sixteen hexadecimal digits that follow from everything that decides answers, as [`Model::fingerprint`] does, taken
+    /// from the files.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let mut hash = Fnv::default();
+        // Writing to a hash cannot fail.
+        let _ = write!(hash, "{:?}{:?}", self.config, self.processor);
+        if let Some(tokenizer) = &self.tokenizer {
+            let _ = write!(hash, "{:?}{:?}", tokenizer, tokenizer.encode(PROBE));
+        }
+        self.add_weights("", &mut hash)?;
+        Ok(hash.to_string())
+    }
+
+    /// The same for the image encoder alone: models for which it is equal see the same in an image.
+    ///
+    /// # Errors
+    /// Weights that cannot be read.
+    pub fn vision_fingerprint(&self) -> Result<String, Error> {
+        let mut hash = Fnv::default();
+        let _ = write!(hash, "{:?}{:?}", self.config.vision(), self.processor);
+        self.add_weights("vision_model.", &mut hash)?;
+        Ok(hash.to_string())
+    }
+
+    /// Adds the weights whose names begin so.
+    fn add_weights(&self, prefix: &str, hash: &mut Fnv) -> Result<(), Error> {
+        let names: Vec<String> =
+            self.weights.names().into_iter().filter(|name| name.starts_with(prefix)).collect();
+        let mut of_values: Vec<_> = names.iter().map(|_| Ok(0)).collect();
+        parallel_chunks_mut(&mut of_values, 1, |i, out| {
+            out[0] = self.weights.read(&names[i]).map(|tensor| {
+                let mut hash = Fnv::default();
+                // Writing to a hash cannot fail.
+                let _ = write!(hash, "{:?}{:?}", tensor.dtype, tensor.shape);
+                let (words, rest) = tensor.data.as_chunks::<8>();
+                words.iter().for_each(|word| hash.add(u64::from_le_bytes(*word)));
+                rest.iter().for_each(|&byte| hash.add(u64::from(byte)));
+                hash.0
+            });
+            self.weights.release(&names[i]);
+        });
+        for (name, of_values) in names.iter().zip(of_values) {
+            let _ = write!(hash, "{name}");
+            hash.add(of_values?);
+        }
+        Ok(())
     }
 }
 

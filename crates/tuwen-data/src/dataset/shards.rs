@@ -1,6 +1,7 @@
 //! Folders of shards: tar or Parquet files side by side, as img2dataset and `tuwen capfilt` write them.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
@@ -10,10 +11,14 @@ use crate::image::SUFFIXES;
 /// The files that a data set consists of. [`open`](super::open) opens each by itself; a folder of images is one.
 ///
 /// # Errors
-/// A pattern that is none or matches nothing, and a folder that cannot be listed.
+/// A pattern that is none or matches nothing, a folder that cannot be listed, and names none of which is there.
 pub fn files(path: &Path, access: &Access) -> Result<Vec<PathBuf>, DataError> {
     let spec = DatasetSpec { access: access.clone(), ..DatasetSpec::new(path) };
-    Ok(places(&spec)?.iter().map(|place| place.path().to_owned()).collect())
+    let places = places(&spec)?;
+    if places.iter().all(|place| !place.is_remote() && !place.path().exists()) {
+        return Err(DataError::io(path)(ErrorKind::NotFound.into()));
+    }
+    Ok(places.iter().map(|place| place.path().to_owned()).collect())
 }
 
 /// The same as places; the shards of a folder of shards.
@@ -74,6 +79,10 @@ mod tests {
         assert_eq!(names(folder.path()), [own.as_str()], "no Parquet file with images");
         ["00001.tar", "00000.tar", ".00002.tar"].iter().for_each(|name| write(name));
         assert_eq!(names(folder.path()), ["00000.tar", "00001.tar"]);
+        assert!(
+            files(&folder.path().join("{1..2}.tar"), &Access::default())
+                .is_err_and(|error| error.is_missing())
+        );
         write("a.jpg");
         assert_eq!(names(folder.path()), [own.as_str()], "a folder of images in which tar files lie");
     }

@@ -14,7 +14,7 @@ use super::shard::Workshop;
 use super::tally::Tally;
 use super::{Manifest, Paths, Settings, Summary, seed};
 use crate::directory::JobDirectory;
-use crate::files::{write, write_json};
+use crate::files::{to_value, write, write_json};
 use crate::{JobError, Models, sources};
 
 /// Something that happened.
@@ -76,7 +76,7 @@ pub fn run<F>(
 ) -> Result<Summary, JobError> {
     settings.check()?;
     let sources = sources::find(&paths.source, &paths.access)?;
-    let value = serde_json::to_value(settings).map_err(|error| JobError::io(&paths.target)(error.into()))?;
+    let value = to_value(settings).map_err(|error| JobError::io(&paths.target)(error.into()))?;
     let directory = JobDirectory::open(&paths.target, &value, paths.restart)?;
     let mut manifests = directory.manifests::<Manifest>()?;
     let place = (paths.target.as_path(), &paths.access);

@@ -23,7 +23,7 @@ pub struct GroundedPreparation {
     /// Side of the images in pixels.
     pub image_size: usize,
     /// Most ids of a text, start and end included; longer ones are cut.
-    context_length: usize,
+    pub(super) context_length: usize,
     max_words: usize,
     /// What captions begin with, as text.
     prompt: &'static str,

@@ -17,12 +17,19 @@ const LONGEST: usize = 20;
 const BATCH: usize = 32;
 
 /// The most likely token at each step, until all rows have ended: the rows without their start and end.
-fn greedy(decoder: &BertDecoder, states: &EncoderStates, start: &TokenIds, end: u32) -> Vec<Vec<u32>> {
+fn greedy(
+    decoder: &BertDecoder,
+    states: &EncoderStates,
+    start: &TokenIds,
+    preparation: &GroundedPreparation,
+) -> Vec<Vec<u32>> {
+    let end = preparation.tokenizer.end_id();
     let mut cache = DecoderCache::default();
     let mut rows = vec![Vec::new(); start.batch()];
     let mut ended = vec![false; rows.len()];
     let mut tokens = start.clone();
-    for _ in 0..LONGEST {
+    let room = preparation.context_length.saturating_sub(start.length);
+    for _ in 0..LONGEST.min(room) {
         let logits = decoder.step(&tokens, states, &mut cache);
         let vocabulary = logits.last_dim();
         let likeliest =
@@ -71,7 +78,7 @@ pub(super) fn captions(grounded: &Grounded, dataset: &dyn Dataset) -> Result<Opt
         let states = no_grad(|| captioner.look(&pixel_values, &Pass::eval()));
         let rows = no_grad(|| {
             let start = preparation.caption_start(samples.len());
-            greedy(captioner.text_decoder, &states, &start, preparation.tokenizer.end_id())
+            greedy(captioner.text_decoder, &states, &start, preparation)
         });
         let captions = rows.iter().map(|row| preparation.tokenizer.decode(row));
         pairs.extend(captions.zip(samples).map(|(caption, sample)| (caption, sample.texts)));
@@ -97,7 +104,7 @@ pub(super) fn answers(grounded: &Grounded, dataset: &dyn Dataset) -> Result<Opti
             let read = EncoderStates::new(answerer.read(&asked.tokens, &images, &Pass::eval()));
             let read = answerer.text_decoder.project(&read.with_mask(asked.tokens.attention_mask.clone()));
             let start = preparation.answer_start(asked.images.len());
-            greedy(answerer.text_decoder, &read, &start, tokenizer.end_id())
+            greedy(answerer.text_decoder, &read, &start, preparation)
         });
         for (row, question) in rows.iter().zip(questions.iter().flatten()) {
             let answer = tokenizer.decode(row);

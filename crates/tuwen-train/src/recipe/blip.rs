@@ -131,13 +131,17 @@ impl Blip {
 
     pub(super) fn check(&self, batch_size: usize) -> Result<(), String> {
         let weights = [("itc", self.itc), ("itm", self.itm), ("lm", self.lm), ("vqa", self.vqa())];
-        if let Some((name, weight)) = weights.into_iter().find(|(_, weight)| !(*weight >= 0.0)) {
+        if let Some((name, weight)) = weights.into_iter().find(|(_, weight)| weight.is_nan() || *weight < 0.0)
+        {
             return Err(format!("blip.{name} is {weight}; it has to be at least 0"));
         }
         share("blip.label_smoothing", self.label_smoothing)?;
         share("blip.dropout", self.dropout)?;
         share("blip.momentum", self.momentum.unwrap_or(0.0))?;
-        if !(0.0..=1.0).contains(&self.alpha) || !(self.alpha_ramp_epochs >= 0.0) {
+        if !(0.0..=1.0).contains(&self.alpha)
+            || self.alpha_ramp_epochs.is_nan()
+            || self.alpha_ramp_epochs < 0.0
+        {
             return Err("blip.alpha has to be between 0 and 1, blip.alpha_ramp_epochs at least 0".into());
         }
         if self.texts_per_image == 0 || self.max_words == 0 {

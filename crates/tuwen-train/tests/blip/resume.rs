@@ -142,7 +142,7 @@ fn what_is_learnt_is_exported_and_loads() {
     };
     let number = |eval: &str, name: &str| metrics(eval)[name].as_f64().expect("a number");
     for (eval, metric, limit) in [
-        ("pictures", "mean_recall", 85.0),
+        ("pictures", "mean_recall", 75.0),
         ("caption", "bleu_4", 60.0),
         // Half of the questions are answered by guessing well.
         ("vqa", "accuracy", 60.0),

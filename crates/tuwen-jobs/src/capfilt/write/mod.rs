@@ -7,10 +7,11 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Format, Record};
 use crate::JobError;
+use crate::files::to_value;
 
 /// A sample to keep.
 pub(super) struct Cleaned<'r> {
@@ -43,15 +44,15 @@ pub(super) fn create(format: Format, path: &Path) -> Result<Box<dyn DataWriter>,
 impl Cleaned<'_> {
     /// The JSON object of the sample: what the source says of it, with the texts that are kept in the place of its
     /// own, and under `capfilt` every text with its scores.
-    fn json(&self) -> Value {
+    fn json(&self) -> io::Result<Value> {
         let mut object = self.metadata.clone();
         for texts in ["captions", "caption", "text", "txt"] {
             object.remove(texts);
         }
         object.entry("key").or_insert_with(|| self.record.key.clone().into());
         object.insert("captions".into(), self.record.kept_texts().into());
-        object.insert("capfilt".into(), json!(self.record.texts));
-        Value::Object(object)
+        object.insert("capfilt".into(), to_value(&self.record.texts)?);
+        Ok(Value::Object(object))
     }
 }
 

@@ -96,7 +96,7 @@ fn write_column(
 
 impl DataWriter for Parquet {
     fn push(&mut self, sample: &Cleaned<'_>) -> io::Result<()> {
-        let json = sample.json();
+        let json = sample.json()?;
         let url = json.get("url").and_then(Value::as_str).map(|url| ByteArray::from(url.as_bytes().to_vec()));
         let text = |text: String| ByteArray::from(text.into_bytes());
         self.bytes += sample.image.len();

@@ -37,7 +37,7 @@ impl DataWriter for Tar {
         if let Some(text) = sample.record.kept_texts().first() {
             self.append(&format!("{name}.txt"), text.as_bytes())?;
         }
-        self.append(&format!("{name}.json"), sample.json().to_string().as_bytes())
+        self.append(&format!("{name}.json"), sample.json()?.to_string().as_bytes())
     }
 
     fn finish(self: Box<Self>) -> Result<(), JobError> {

@@ -1,0 +1,213 @@
+//! BLIP as a captioner and as a filter.
+
+use clap::Args;
+use serde_json::{Value, json};
+use tuwen::{Captioner, GroundedFiles, GroundedModel, PairScorer, Pixels, WritingOptions};
+use tuwen_data::image::{RgbImage, Transform};
+use tuwen_jobs::capfilt::ModelId;
+use tuwen_jobs::{self as jobs, Caption, Heads, ImageEncoder, ModelError, Scores};
+use tuwen_tensor::Tensor;
+
+use crate::arguments::Global;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::models::model_failure;
+
+/// How captions are written.
+#[derive(Args)]
+pub(super) struct Writing {
+    /// Captions for each image; 0 only filters the texts that there are
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub captions: u16,
+    /// Draw words from the most probable ones that are so probable together
+    #[arg(long, value_name = "P", default_value = "0.9", conflicts_with = "beams", value_parser = share)]
+    top_p: f32,
+    /// Search with so many beams, instead of drawing words
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    beams: Option<u16>,
+    /// Fewest tokens of a caption, the prompt included [default: the model's]
+    #[arg(long, value_name = "N")]
+    min_length: Option<u16>,
+    /// Most tokens of a caption, the prompt included [default: the model's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<u16>,
+    /// What captions begin with [default: the model's]
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+}
+
+/// A model that looks at images.
+pub(super) struct Beholder {
+    model: GroundedModel,
+    id: ModelId,
+    /// What tells its image encoder and its preparation of images from others.
+    sight: String,
+}
+
+impl Beholder {
+    pub(super) fn open(name: &str, global: &Global, console: &Console) -> Result<Self, Failure> {
+        global.fetch(name, console)?;
+        let open = || {
+            let files = GroundedFiles::open(name, &global.options())?;
+            let (fingerprint, sight) = (files.fingerprint()?, files.vision_fingerprint()?);
+            let id = ModelId { name: name.to_owned(), fingerprint, precision: files.precision.to_string() };
+            Ok(Self { model: GroundedModel::new(files)?, id, sight })
+        };
+        let opened = open().map_err(model_failure)?;
+        for note in &opened.model.files().notes {
+            console.note(format_args!("note: {note}"));
+        }
+        Ok(opened)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.id.name
+    }
+
+    pub(super) fn id(&self) -> ModelId {
+        self.id.clone()
+    }
+
+    /// Whether both see the same in an image: the same weights and the same preparation.
+    pub(super) fn sees_as(&self, other: &Self) -> bool {
+        self.sight == other.sight
+    }
+
+    pub(super) fn can_filter(&self) -> Result<(), Failure> {
+        self.model.pair_scorer().map(drop).map_err(model_failure)
+    }
+
+    /// The model as a filter.
+    pub(super) fn judge(&self) -> Result<Judge<'_>, Failure> {
+        let scorer = self.model.pair_scorer().map_err(model_failure)?;
+        Ok(Judge { model: &self.model, scorer })
+    }
+
+    /// The model as a captioner.
+    pub(super) fn author(&self, writing: &Writing, seed: u64) -> Result<Author<'_>, Failure> {
+        let captioner = Captioner::new(&self.model).map_err(model_failure)?;
+        let options = writing.options(&captioner, seed);
+        Ok(Author { model: &self.model, captioner, options })
+    }
+
+    fn look(model: &GroundedModel, images: &[RgbImage]) -> Tensor {
+        let pixels: Vec<Pixels> = images.iter().cloned().map(Pixels::from).collect();
+        model.image_states(&pixels)
+    }
+}
+
+impl Writing {
+    fn options(&self, captioner: &Captioner<'_>, seed: u64) -> WritingOptions {
+        let mut options = match self.beams {
+            None => captioner.nucleus(self.top_p, seed),
+            Some(beams) => {
+                let mut options = captioner.options();
+                options.generation.num_beams = usize::from(beams);
+                options
+            }
+        };
+        let generation = &mut options.generation;
+        generation.num_return_sequences = usize::from(self.captions);
+        if let Some(length) = self.min_length {
+            generation.min_length = usize::from(length);
+        }
+        if let Some(length) = self.max_length {
+            generation.max_length = Some(usize::from(length));
+        }
+        if let Some(prompt) = &self.prompt {
+            options.prompt.clone_from(prompt);
+        }
+        options
+    }
+}
+
+/// A captioner.
+pub(super) struct Author<'m> {
+    model: &'m GroundedModel,
+    captioner: Captioner<'m>,
+    options: WritingOptions,
+}
+
+impl Author<'_> {
+    /// What decides its captions beside the seed.
+    pub(super) fn settings(&self) -> Value {
+        let WritingOptions { generation, prompt, .. } = &self.options;
+        json!({
+            "captions": generation.num_return_sequences,
+            "beams": generation.num_beams,
+            "top_p": generation.do_sample.then(|| digits(generation.top_p)),
+            "top_k": generation.do_sample.then_some(generation.top_k),
+            "repetition_penalty": digits(generation.repetition_penalty),
+            "min_length": generation.min_length,
+            "max_length": generation.max_length,
+            "prompt": prompt,
+        })
+    }
+}
+
+impl ImageEncoder for Author<'_> {
+    type Features = Tensor;
+
+    fn transform(&self) -> &Transform {
+        self.model.transform()
+    }
+
+    fn encode(&self, images: &[RgbImage]) -> Result<Tensor, ModelError> {
+        Ok(Beholder::look(self.model, images))
+    }
+}
+
+impl jobs::Captioner for Author<'_> {
+    fn captions(&self, images: &Tensor, seeds: &[u64]) -> Result<Vec<Vec<Caption>>, ModelError> {
+        let seen = self.captioner.seen(images.clone(), seeds.to_vec());
+        let written = self.captioner.write(&seen, &self.options)?;
+        let caption =
+            |written: tuwen::Written| Caption { text: written.text, score: written.generated.score };
+        Ok(written.into_iter().map(|texts| texts.into_iter().map(caption).collect()).collect())
+    }
+}
+
+/// A filter.
+pub(super) struct Judge<'m> {
+    model: &'m GroundedModel,
+    scorer: PairScorer<'m>,
+}
+
+impl ImageEncoder for Judge<'_> {
+    type Features = Tensor;
+
+    fn transform(&self) -> &Transform {
+        self.model.transform()
+    }
+
+    fn encode(&self, images: &[RgbImage]) -> Result<Tensor, ModelError> {
+        Ok(Beholder::look(self.model, images))
+    }
+}
+
+impl jobs::Filter for Judge<'_> {
+    fn scores(
+        &self,
+        images: &Tensor,
+        texts: &[Vec<String>],
+        heads: Heads,
+    ) -> Result<Vec<Vec<Scores>>, ModelError> {
+        let scored = self.scorer.score(&self.scorer.encoded(images.clone()), texts)?;
+        let scores = |score: tuwen::PairScore| Scores {
+            itm: heads.itm.then_some(score.itm),
+            itc: heads.itc.then_some(score.similarity),
+        };
+        Ok(scored.scores.into_iter().map(|texts| texts.into_iter().map(scores).collect()).collect())
+    }
+}
+
+/// A number with the digits that it was given with.
+fn digits(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// A probability that is more than nothing.
+fn share(text: &str) -> Result<f32, String> {
+    let number = text.parse::<f32>().ok().filter(|&number| number > 0.0 && number <= 1.0);
+    number.ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
+}
