@@ -214,6 +214,19 @@ fn what_words_look_at_is_drawn() {
 }
 
 #[test]
+fn what_words_of_a_question_look_at_is_drawn() {
+    let place = workplace();
+    let Some(model) = checkpoint("blip-sf-tiny-vqa") else { return };
+    for (name, more) in [("free.png", &[][..]), ("listed.png", &["--answers", "red,two"])] {
+        let question = ["ask", "red.png", "what color is the dog?", "--model", &model, "--explain", name];
+        let output = run(place.path(), &[&question, more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let drawn = tuwen::Picture::open(&place.path().join(name)).expect("a picture");
+        assert_eq!(drawn.width(), 4 * (256 + 8) + 8);
+    }
+}
+
+#[test]
 fn both_together_have_a_vector_of_their_own() {
     let place = workplace();
     let Some(model) = checkpoint("blip-sf-tiny-feature") else { return };

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
-use tuwen::{Answerer, Candidates, Picture, Pixels, RankedAnswer, WritingOptions, Written};
+use tuwen::{Answerer, Candidates, Error, Picture, Pixels, RankedAnswer, WritingOptions, Written};
 use tuwen_data::image::ImageError;
 
 use crate::arguments::Global;
 use crate::console::Console;
+use crate::explain;
 use crate::failure::{Failure, Status};
 use crate::images::ImageInputs;
 use crate::labels::{clean, lists};
@@ -38,6 +39,9 @@ pub struct Ask {
     /// Choose from the answers of a file with one a line, or a .json file with a list
     #[arg(long, value_name = "FILE")]
     answers_file: Option<PathBuf>,
+    /// Draw what each word of the question looks at in the image on the way to the answer (one image)
+    #[arg(long, value_name = "FILE.png")]
+    explain: Option<PathBuf>,
     /// How many answers of a list to give [default: 5, with --json all that were ranked]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
@@ -134,6 +138,24 @@ impl Work for Answers<'_> {
     }
 }
 
+impl Answers<'_> {
+    /// The best answer about one image; nothing where none is written.
+    fn best(&self, image: &Pixels) -> Result<String, Error> {
+        let (seen, questions) = (self.answerer.look(std::slice::from_ref(image)), [self.question]);
+        let best = match self.way {
+            Way::Written(options) => {
+                let written = self.answerer.write(&seen, &questions, options)?;
+                written.into_iter().flatten().next().map(|written| written.text)
+            }
+            Way::Ranked(candidates) => {
+                let ranked = self.answerer.rank(&seen, &questions, candidates)?;
+                ranked.into_iter().flatten().next().map(|answer| answer.text)
+            }
+        };
+        Ok(best.unwrap_or_default())
+    }
+}
+
 /// Runs `ask`.
 pub fn run(arguments: &Ask, global: &Global, console: &Console) -> Result<Status, Failure> {
     let (question, images) = arguments.question()?;
@@ -160,6 +182,13 @@ pub fn run(arguments: &Ask, global: &Global, console: &Console) -> Result<Status
         }
     };
     let work = Answers { answerer, question: &question, way: &way };
+    if let Some(path) = &arguments.explain {
+        let drawn = explain::to_file(path, &images, &model, |grounded, pixels| {
+            Ok(vec![grounded.explain_answer(pixels, &question, &work.best(pixels)?)?])
+        });
+        drawn?;
+        console.note(format_args!("what words look at is in {}", path.display()));
+    }
     let file = arguments.output.is_file() || console.json;
     arguments.output.write(
         (&images, work),
