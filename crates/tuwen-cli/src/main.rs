@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod console;
 mod data_check;
+mod explain;
 mod failure;
 mod images;
 mod instruction_set;

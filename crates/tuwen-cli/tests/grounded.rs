@@ -180,3 +180,75 @@ fn parameters_are_counted_by_module() {
     let line = &json_lines(place.path(), &["params", &tiny], 0)[0];
     assert!(line["image"]["flops"].as_u64() > Some(0) && line["text"]["flops"].as_u64() > Some(0), "{line}");
 }
+
+#[test]
+fn what_words_look_at_is_drawn() {
+    let place = workplace();
+    let Some(model) = checkpoint("blip-sf-tiny-itm") else { return };
+    let explain = |more: &[&str]| {
+        let arguments = [&["match", "--explain", "out.png", "--model", &model][..], more].concat();
+        run(place.path(), &arguments)
+    };
+    let output = explain(&["red.png", "--text", "a dog on the beach", "--text", "a red hat"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let drawn = tuwen::Picture::open(&place.path().join("out.png")).expect("a picture");
+    // A panel for the picture and each of five words in rows of four, then for three.
+    assert_eq!((drawn.width(), drawn.height()), (4 * (256 + 8) + 8, 2 * 32 + 3 * (192 + 32)));
+    fs::remove_file(place.path().join("out.png")).expect("removed");
+    for (more, expected) in [
+        (&["red.png", "photos", "--text", "a dog"][..], "--explain draws one image"),
+        (&["red.png", "--text", "a", "--explain", "out.jpg"], "cannot be used multiple times"),
+    ] {
+        let output = explain(more);
+        let said = stderr(&output);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{said}");
+        assert!(!place.path().join("out.png").exists());
+    }
+    let said = stderr(&run(
+        place.path(),
+        &["match", "red.png", "--text", "a", "--explain", "x.png", "--model", "model"],
+    ));
+    assert!(said.contains("cannot explain what words look at; it can"), "{said}");
+}
+
+#[test]
+fn both_together_have_a_vector_of_their_own() {
+    let place = workplace();
+    let Some(model) = checkpoint("blip-sf-tiny-feature") else { return };
+    let arguments =
+        ["embed", "--both", "red.png", "photos", "--text", "a dog", "--text", "snow", "--model", &model];
+    let lines = json_lines(place.path(), &arguments, 0);
+    assert_eq!((lines.len(), &lines[0]["kind"]), (6, &"both".into()));
+    assert_eq!((&lines[1]["text"], &lines[1]["input"]), (&"snow".into(), &"red.png".into()));
+    let vectors: Vec<Vec<f64>> = lines.iter().map(|line| numbers(&line["embedding"])).collect();
+    assert!(vectors.iter().all(|vector| (common::dot(vector, vector) - 1.0).abs() < 1e-5));
+    assert!(common::dot(&vectors[0], &vectors[1]) < 0.9999 && vectors[0].len() == 32);
+    let said = stderr(&run(place.path(), &["embed", "--both", "red.png", "--model", &model]));
+    assert!(said.contains("--both takes images and texts"), "{said}");
+}
+
+#[test]
+fn retrieval_ranks_candidates_anew() {
+    let place = workplace();
+    let Some(model) = checkpoint("blip-sf-tiny-itm") else { return };
+    let data = place.path().join("captions");
+    fs::create_dir(&data).expect("created");
+    for (name, colour, caption) in
+        [("a", [200, 10, 30], "a red hat"), ("b", [20, 180, 40], "snow"), ("c", [0, 40, 250], "a dog")]
+    {
+        common::write_picture(&data.join(format!("{name}.png")), colour);
+        fs::write(data.join(format!("{name}.txt")), caption).expect("written");
+    }
+    let metrics = |rerank: &str| {
+        let arguments = ["eval", "retrieval", "captions", "--rerank", rerank, "--model", &model];
+        json_lines(place.path(), &arguments, 0)
+    };
+    let name = |line: &serde_json::Value| line["metric"].as_str().unwrap_or_default().to_owned();
+    let (plain, again) = (metrics("0"), metrics("2"));
+    assert_eq!((plain.len(), again.len()), (7, 14), "{again:?}");
+    for line in &plain {
+        let same =
+            again.iter().find(|other| name(other) == format!("itc_{}", name(line))).expect("by vectors");
+        assert_eq!(line["value"], same["value"]);
+    }
+}

@@ -7,7 +7,7 @@ pub mod files;
 mod guard;
 pub mod image;
 pub mod loader;
-mod parallel;
+pub mod parallel;
 pub mod rng;
 pub mod tokenizer;
 

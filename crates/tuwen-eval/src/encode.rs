@@ -74,12 +74,35 @@ pub fn encode<E: Encoder>(
     done: &mut dyn FnMut(usize),
 ) -> Result<Encoded, EvalError> {
     let data = dataset.name().to_owned();
-    let (mut samples, mut failed, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut samples, mut vectors) = (Vec::new(), Vec::new());
+    let failed = each_chunk(encoder, dataset, done, |read, images| {
+        samples.extend(read);
+        vectors.extend_from_slice(encoder.images(&images).values());
+    });
+    if samples.is_empty() {
+        let reason = failed.into_iter().next().unwrap_or_default();
+        return Err(EvalError::NoImages { data, reason });
+    }
+    if vectors.iter().any(|value| !value.is_finite()) {
+        return Err(EvalError::NotFinite);
+    }
+    Ok(Encoded { data, images: Embeddings::new(vectors, encoder.dim()), samples, failed })
+}
+
+/// Reads all images of a data set, some at a time, and gives `each` those that can be read; returns why the others cannot.
+/// `done` is told how many more samples were read.
+pub(crate) fn each_chunk<E: Encoder>(
+    encoder: &E,
+    dataset: &dyn Dataset,
+    done: &mut dyn FnMut(usize),
+    mut each: impl FnMut(Vec<Sample>, Vec<E::Image>),
+) -> Vec<String> {
+    let mut failed = Vec::new();
     for start in (0..dataset.len()).step_by(CHUNK) {
         let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
         parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(prepare(encoder, dataset, slot[0].0)));
         let count = read.len();
-        let mut images = Vec::with_capacity(count);
+        let (mut samples, mut images) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for result in read.into_iter().filter_map(|(_, result)| result) {
             match result {
                 Ok((sample, image)) => {
@@ -90,18 +113,11 @@ pub fn encode<E: Encoder>(
             }
         }
         if !images.is_empty() {
-            vectors.extend_from_slice(encoder.images(&images).values());
+            each(samples, images);
         }
         done(count);
     }
-    if samples.is_empty() {
-        let reason = failed.into_iter().next().unwrap_or_default();
-        return Err(EvalError::NoImages { data, reason });
-    }
-    if vectors.iter().any(|value| !value.is_finite()) {
-        return Err(EvalError::NotFinite);
-    }
-    Ok(Encoded { data, images: Embeddings::new(vectors, encoder.dim()), samples, failed })
+    failed
 }
 
 fn prepare<E: Encoder>(

@@ -138,6 +138,31 @@ impl MultiHeadAttention {
         attended.reshape(&[rows, tokens, width])
     }
 
+    /// With which probabilities each head attends to given keys: `[batch, heads, queries, keys]`; not recorded.
+    pub fn probabilities(&self, queries: &Tensor, seen: &KeyValues, mask: AttentionMask) -> Tensor {
+        ops::attention_weights(&self.q_proj.forward(queries), &seen.keys, self.heads, mask)
+    }
+
+    /// `out_proj(attention) + residual` by given probabilities `[batch, heads, queries, keys]`, head by head: slow, and
+    /// gradients flow back to the probabilities.
+    pub fn attend_by(&self, probabilities: &Tensor, seen: &KeyValues, residual: Option<&Tensor>) -> Tensor {
+        let [batch, heads, queries, keys] = probabilities.dims();
+        let head_dim = seen.values.last_dim() / heads;
+        let head = |row: usize, head: usize| {
+            let of_row = ops::narrow(probabilities, 0, row, 1);
+            let weights = ops::narrow(&of_row, 1, head, 1).reshape(&[queries, keys]);
+            let values = ops::narrow(&ops::narrow(&seen.values, 0, row, 1), 2, head * head_dim, head_dim);
+            ops::matmul_nt(&weights, &ops::permute(&values.reshape(&[keys, head_dim]), &[1, 0]))
+        };
+        let row = |row: usize| {
+            let heads: Vec<Tensor> = (0..heads).map(|number| head(row, number)).collect();
+            ops::concat(&heads.iter().collect::<Vec<_>>(), 1).reshape(&[1, queries, heads.len() * head_dim])
+        };
+        let rows: Vec<Tensor> = (0..batch).map(row).collect();
+        let attended = ops::concat(&rows.iter().collect::<Vec<_>>(), 0);
+        self.out_proj.forward_fused(&attended, Activation::Identity, residual)
+    }
+
     /// What the heads see, side by side.
     fn attended(&self, queries: &Tensor, x: &Tensor, mask: AttentionMask) -> Tensor {
         let (q, k, v) = (self.q_proj.forward(queries), self.k_proj.forward(x), self.v_proj.forward(x));

@@ -26,6 +26,8 @@ pub enum Ability {
     Answer,
     /// Whether a sentence is true of two images (NLVR2).
     JudgeTwoImages,
+    /// What of an image words look at.
+    Explain,
 }
 
 impl fmt::Display for Ability {
@@ -39,6 +41,7 @@ impl fmt::Display for Ability {
             Self::Caption => "write captions",
             Self::Answer => "answer questions",
             Self::JudgeTwoImages => "judge sentences about two images",
+            Self::Explain => "explain what words look at",
         })
     }
 }
@@ -48,7 +51,7 @@ impl Ability {
     pub fn example(self) -> &'static str {
         match self {
             Self::EmbedImages | Self::EmbedTexts | Self::Compare => "openai/clip-vit-base-patch32",
-            Self::EmbedBoth | Self::Match => "Salesforce/blip-itm-base-coco",
+            Self::EmbedBoth | Self::Match | Self::Explain => "Salesforce/blip-itm-base-coco",
             Self::Caption => "Salesforce/blip-image-captioning-base",
             Self::Answer => "Salesforce/blip-vqa-base",
             Self::JudgeTwoImages => "model_base_nlvr.pth",

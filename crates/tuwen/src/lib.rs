@@ -27,6 +27,7 @@ pub mod convert;
 mod embedder;
 mod embeddings;
 mod error;
+mod explain;
 pub mod export;
 mod files;
 mod fingerprint;
@@ -51,6 +52,7 @@ pub use classifier::LinearClassifier;
 pub use embedder::{Embedder, Pixels, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
+pub use explain::{Explanation, WordMap};
 pub use files::{ClipFamily, Family, Files, ModelFiles, Opened};
 pub use grounded::{
     EncodedImages, EncodedTexts, GroundedConfig, GroundedFamily, GroundedFiles, GroundedModel,

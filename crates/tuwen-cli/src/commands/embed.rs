@@ -18,6 +18,8 @@ use crate::output::{Line, Origin, OutputOptions, Run, Target};
 use crate::pipeline::{Batch, Kind, Record, each_unseen};
 use crate::texts::{TextInputs, Texts};
 
+mod both;
+
 /// Texts that are computed together.
 const TEXTS: usize = 4096;
 
@@ -31,6 +33,9 @@ pub struct Embed {
     /// Leave vectors at the length that the model gives them, instead of length 1
     #[arg(long)]
     raw: bool,
+    /// Look at each image with each text, and give a vector of both together (BLIP and ALBEF)
+    #[arg(long, conflicts_with = "output")]
+    both: bool,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -53,13 +58,19 @@ type Take<'t> = dyn FnMut(Batch) -> Result<ControlFlow<()>, Failure> + 't;
 
 /// Runs `embed`.
 pub fn run(arguments: &Embed, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let Embed { images, texts, raw, output } = arguments;
+    let Embed { images, texts, raw, both, output } = arguments;
     if images.is_empty() && texts.is_empty() {
         let hint = "name images or folders, or give texts with --text";
         return Err(Failure::usage(anyhow!("there is nothing to embed")).hint(hint));
     }
     if images.uses_of_stdin() + texts.uses_of_stdin() > 1 {
         return Err(stdin_twice());
+    }
+    if *both {
+        if images.is_empty() || texts.is_empty() {
+            return Err(Failure::usage(anyhow!("--both takes images and texts")));
+        }
+        return Ok(Status::after(arguments.both(&global.load(console)?, console)?));
     }
     let target = output.target()?;
     let (texts, images) = (texts.open(images.null)?, images.open()?);
@@ -191,12 +202,17 @@ fn interrupted(mut run: Run) -> Failure {
 }
 
 fn print(record: &Record, vector: &[f32], console: &Console) -> Result<(), Failure> {
-    /// Numbers that fit into a line with the name.
-    const SHOWN: usize = 6;
     if console.json {
         return console.print(serde_json::to_string(&Line::new(record, vector))?);
     }
+    console.print(format_args!("{}: {}", record.input, shown(vector)))
+}
+
+/// The beginning of a vector.
+fn shown(vector: &[f32]) -> String {
+    /// Numbers that fit into a line with the name.
+    const SHOWN: usize = 6;
     let first: Vec<String> = vector.iter().take(SHOWN).map(|value| format!("{value:.4}")).collect();
     let more = if vector.len() > SHOWN { ", ..." } else { "" };
-    console.print(format_args!("{}: {} numbers [{}{more}]", record.input, vector.len(), first.join(", ")))
+    format!("{} numbers [{}{more}]", vector.len(), first.join(", "))
 }

@@ -9,6 +9,7 @@ use tuwen::{Ability, EncodedTexts, Model, PairScore, PairScorer};
 
 use crate::arguments::Global;
 use crate::console::Console;
+use crate::explain;
 use crate::failure::{Failure, Status};
 use crate::images::{self, ImageInputs, stdin_twice};
 use crate::labels::note_unknown_scripts;
@@ -30,6 +31,9 @@ pub struct Match {
     /// and text (itm). Unless given it is itc, and what the head says comes besides where the model has one
     #[arg(long, value_name = "HEAD")]
     head: Option<Head>,
+    /// Draw what each word of the texts looks at in the image (one image; models with an itm head)
+    #[arg(long, value_name = "FILE.png")]
+    explain: Option<PathBuf>,
     /// Write JSON lines to a file, which appears when it is whole
     #[arg(long, value_name = "FILE.jsonl")]
     output: Option<PathBuf>,
@@ -61,7 +65,7 @@ struct Fit<'a> {
 
 /// Runs `match`.
 pub fn run(arguments: &Match, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let Match { images, texts, head, output } = arguments;
+    let Match { images, texts, head, explain, output } = arguments;
     images.check()?;
     if images.uses_of_stdin() + texts.uses_of_stdin() > 1 {
         return Err(stdin_twice());
@@ -73,6 +77,13 @@ pub fn run(arguments: &Match, global: &Global, console: &Console) -> Result<Stat
     }
     let model = global.load(console)?;
     note_unknown_scripts("texts", texts, &model, console);
+    if let Some(path) = explain {
+        let explained = explain::to_file(path, images, &model, |grounded, pixels| {
+            texts.iter().map(|text| grounded.explain_match(pixels, text)).collect()
+        });
+        explained?;
+        console.note(format_args!("what words look at is in {}", path.display()));
+    }
     let by_pairs = match head {
         Some(head) => *head == Head::Itm,
         None => model.require(Ability::Match).is_ok(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use tuwen::{ClipModel, Model};
+use tuwen::{ClipModel, GroundedModel, Model};
 use tuwen_data::tokenizer::ClipTokenizer;
 use unicode_script::{Script, UnicodeScript as _};
 
@@ -12,19 +12,27 @@ use crate::console::Console;
 /// Examples in a note.
 const SHOWN: usize = 3;
 
-/// Says which texts are in a script that the model's tokenizer knows only letter by letter or byte by byte.
+/// Says which texts are in a script that the model's tokenizer knows only letter by letter or byte by byte, or hold words
+/// that it does not know at all.
 pub fn note_unknown_scripts(noun: &str, texts: &[String], model: &Model, console: &Console) {
-    let Some(tokenizer) = model.clip().and_then(ClipModel::tokenizer) else { return };
-    let unknown: Vec<&str> =
-        texts.iter().map(String::as_str).filter(|text| is_spelt_out(text, tokenizer)).collect();
+    let chosen = |is: &dyn Fn(&str) -> bool| -> Vec<&str> {
+        texts.iter().map(String::as_str).filter(|text| is(text)).collect()
+    };
+    let (unknown, why) = if let Some(tokenizer) = model.clip().and_then(ClipModel::tokenizer) {
+        let why = "are in a script that this model's tokenizer knows only letter by letter or byte by byte";
+        (chosen(&|text| is_spelt_out(text, tokenizer)), why)
+    } else if let Some(tokenizer) = model.grounded().and_then(GroundedModel::tokenizer) {
+        (chosen(&|text| tokenizer.has_unknown(text)), "have words that this model's tokenizer does not know")
+    } else {
+        return;
+    };
     if unknown.is_empty() {
         return;
     }
     let more = if unknown.len() > SHOWN { ", ..." } else { "" };
     let examples = unknown[..unknown.len().min(SHOWN)].join(", ");
     console.note(format_args!(
-        "note: {} of {} {noun} ({examples}{more}) are in a script that this model's tokenizer knows only letter by \
-         letter or byte by byte: expect guesses",
+        "note: {} of {} {noun} ({examples}{more}) {why}: expect guesses",
         unknown.len(),
         texts.len(),
     ));

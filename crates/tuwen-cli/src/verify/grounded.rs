@@ -24,10 +24,10 @@ const OF_TRAINING: &[&str] =
 
 /// Whether a case is of a BLIP or ALBEF network.
 pub fn fits(case: &Case) -> Result<bool> {
-    let Some(path) = WEIGHTS.map(|name| case.path(name)).into_iter().find(|path| path.exists()) else {
-        return Ok(false);
-    };
-    Ok(GroundedFiles::is_one(&open(&path)?))
+    let path = WEIGHTS.map(|name| case.path(name)).into_iter().find(|path| path.exists());
+    // A file that cannot be read is named when the model is opened.
+    let checkpoint = path.and_then(|path| open(&path).ok());
+    Ok(checkpoint.is_some_and(|checkpoint| GroundedFiles::is_one(&checkpoint)))
 }
 
 /// Computes and compares.

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
+
 use super::metadata::{self, Metadata};
 use super::{DataError, Dataset, Sample, check_index};
 use crate::files::read_limited;
@@ -52,7 +54,7 @@ impl ImageFolder {
     }
 
     /// What the JSON object and the text beside an image say of it.
-    fn metadata(&self, file: &Path) -> Result<(Metadata, Vec<String>), DataError> {
+    fn beside(&self, file: &Path) -> Result<(Metadata, Vec<String>), DataError> {
         let wrong = |path: &Path, problem: String| DataError::Beside { path: path.to_owned(), problem };
         let mut metadata = match self.read_beside(file, "json")? {
             Some((path, bytes)) => {
@@ -82,7 +84,7 @@ impl Dataset for ImageFolder {
         let file = &self.files[index];
         let path = self.root.join(file);
         let image = image::read(&path).map_err(DataError::io(path))?;
-        let (mut metadata, texts) = self.metadata(file)?;
+        let (mut metadata, texts) = self.beside(file)?;
         let folder = class_of(file);
         let place = folder.as_ref().and_then(|class| self.classes.binary_search(class).ok());
         let label = metadata.label.or(place.map(|place| place as i64));
@@ -90,6 +92,14 @@ impl Dataset for ImageFolder {
         let key = file.with_extension("").to_string_lossy().into_owned();
         let questions = metadata.questions();
         Ok(Sample { key, image, texts, class_name, label, questions })
+    }
+
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        check_index(self, index)?;
+        let Some((path, bytes)) = self.read_beside(&self.files[index], "json")? else {
+            return Ok(Map::new());
+        };
+        serde_json::from_slice(&bytes).map_err(|error| DataError::Beside { path, problem: error.to_string() })
     }
 }
 
@@ -179,6 +189,8 @@ mod tests {
         assert_eq!((get(1).texts, get(1).label), (vec!["one".to_owned(), "two".into()], Some(4)));
         assert_eq!(get(1).class_name.as_deref(), Some("cat"));
         assert!(get(2).texts.is_empty());
+        assert_eq!(dataset.metadata(1).unwrap()["label"], 4);
+        assert!(dataset.metadata(0).unwrap().is_empty() && dataset.metadata(3).is_err());
         for (index, name) in [(3, "d.json"), (4, "e.txt")] {
             let message = dataset.get(index).unwrap_err().to_string();
             assert!(message.contains(name) && !message.contains('\n'), "{message}");

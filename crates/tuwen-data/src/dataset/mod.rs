@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 mod chunks;
 mod error;
@@ -17,6 +18,7 @@ mod place;
 mod question;
 #[cfg(feature = "remote")]
 mod remote;
+mod shards;
 mod table;
 mod webdataset;
 
@@ -27,6 +29,7 @@ pub use pattern::braces as brace_names;
 use place::Place;
 pub use place::{Access, is_remote};
 pub use question::Question;
+pub use shards::files;
 pub use table::{Columns, TableDataset};
 pub use webdataset::WebDataset;
 
@@ -59,6 +62,16 @@ pub trait Dataset: Send + Sync {
     /// Reads a sample; the same number gives the same sample.
     fn get(&self, index: usize) -> Result<Sample, DataError>;
 
+    /// Whatever else the source says of a sample, by the names that it has there: the object beside the image, or the
+    /// other columns of its row.
+    ///
+    /// # Errors
+    /// A source that cannot be read or understood.
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        let _ = index;
+        Ok(Map::new())
+    }
+
     /// What it is called in messages.
     fn name(&self) -> &str;
 
@@ -77,6 +90,10 @@ impl<T: Dataset + ?Sized> Dataset for Arc<T> {
         (**self).get(index)
     }
 
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        (**self).metadata(index)
+    }
+
     fn name(&self) -> &str {
         (**self).name()
     }
@@ -90,7 +107,7 @@ impl<T: Dataset + ?Sized> Dataset for Arc<T> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// A folder of images, or tar, Parquet, CSV or TSV files: one, or several as `train-{0000..0003}.tar` or
+    /// A folder of images or of shards, or tar, Parquet, CSV or TSV files: one, or several as `train-{0000..0003}.tar` or
     /// `part-*.parquet`. Tar and Parquet files may lie in a store (`s3://bucket/train-{0000..0003}.tar`).
     pub path: PathBuf,
     /// What the columns of a CSV or TSV file are called, where they have none of the usual names.
@@ -127,7 +144,7 @@ impl DatasetSpec {
 /// Opens a data set; its format is seen from its content.
 pub fn open(spec: &DatasetSpec) -> Result<Box<dyn Dataset>, DataError> {
     let name = spec.path.display().to_string();
-    let files = Place::find(&spec.path, &spec.access)?;
+    let files = shards::places(spec)?;
     let first = files.first().ok_or_else(|| DataError::NoMatch(name.clone()))?;
     let format = Format::of(first)?;
     if spec.columns.is_some() && !matches!(format, Format::Table | Format::Folder) {
@@ -242,6 +259,10 @@ impl Dataset for Adapted {
 
     fn is_remote(&self) -> bool {
         self.dataset.is_remote()
+    }
+
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        self.dataset.metadata(index)
     }
 
     fn get(&self, index: usize) -> Result<Sample, DataError> {

@@ -13,19 +13,22 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::file::serialized_reader::SerializedRowGroupReader;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::chunks::Chunks;
 use super::place::Place;
 use super::{DataError, Dataset, Sample, check_index, question};
 use crate::guard::guarded;
 
+mod others;
+
 /// Decoded row groups are held up to about so many bytes.
 const HELD_BYTES: usize = 512 << 20;
 
 /// The columns that are read; there must be one of the images.
-const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
-const TEXT_COLUMNS: [&str; 3] = ["captions", "caption", "text"];
+/// img2dataset calls that column by the format of its files.
+const IMAGE_COLUMNS: [&str; 5] = ["image", "img", "jpg", "png", "webp"];
+const TEXT_COLUMNS: [&str; 4] = ["captions", "caption", "text", "txt"];
 const OTHER_COLUMNS: [&str; 4] = ["key", "label", "class_name", QUESTION_COLUMN];
 /// A JSON array of questions with their answers.
 const QUESTION_COLUMN: &str = "qa";
@@ -37,7 +40,12 @@ pub struct ParquetDataset {
     groups: Vec<Group>,
     len: usize,
     held: Mutex<Held>,
+    /// The metadata of the row group that was asked last.
+    metadata: Mutex<Option<(usize, Objects)>>,
 }
+
+/// The metadata of the rows of a group.
+type Objects = Arc<Vec<Map<String, Value>>>;
 
 /// A file.
 struct Source {
@@ -45,6 +53,8 @@ struct Source {
     metadata: ParquetMetaData,
     /// The schema, reduced to the columns that are read.
     columns: Type,
+    /// The schema, reduced to the columns that are metadata.
+    others: Type,
     /// Names of the labels, if the file tells them.
     class_names: Vec<String>,
 }
@@ -89,7 +99,8 @@ impl ParquetDataset {
             }
             files.push(source);
         }
-        Ok(Self { name: name.to_owned(), files, groups, len, held: Mutex::default() })
+        let (held, metadata) = Default::default();
+        Ok(Self { name: name.to_owned(), files, groups, len, held, metadata })
     }
 
     /// The samples of a row group.
@@ -109,6 +120,25 @@ impl ParquetDataset {
         lock().put(number, samples.clone());
         Ok(samples)
     }
+
+    /// The number of the group that a row lies in, and which row of it this is.
+    fn find(&self, index: usize) -> Result<(usize, usize), DataError> {
+        check_index(self, index)?;
+        let number = self.groups.partition_point(|group| group.first <= index) - 1;
+        Ok((number, index - self.groups[number].first))
+    }
+
+    /// The metadata of a row group.
+    fn objects(&self, number: usize) -> Result<Objects, DataError> {
+        let mut held = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, objects)) = held.as_ref().filter(|(of, _)| *of == number) {
+            return Ok(Arc::clone(objects));
+        }
+        let group = &self.groups[number];
+        let objects = Arc::new(self.files[group.file].read_metadata(group)?);
+        *held = Some((number, Arc::clone(&objects)));
+        Ok(objects)
+    }
 }
 
 impl Dataset for ParquetDataset {
@@ -125,9 +155,13 @@ impl Dataset for ParquetDataset {
     }
 
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        check_index(self, index)?;
-        let number = self.groups.partition_point(|group| group.first <= index) - 1;
-        Ok(self.group(number)?[index - self.groups[number].first].clone())
+        let (group, row) = self.find(index)?;
+        Ok(self.group(group)?[row].clone())
+    }
+
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        let (group, row) = self.find(index)?;
+        Ok(self.objects(group)?.get(row).cloned().unwrap_or_default())
     }
 }
 
@@ -180,10 +214,11 @@ impl Source {
             let found: Vec<&str> = schema.get_fields().iter().map(|field| field.name()).collect();
             return Err(error(format!("expected a column `image`, got {}", found.join(", "))));
         }
-        let columns = Type::group_type_builder(schema.name())
-            .with_fields(fields)
-            .build()
-            .map_err(|problem| error(problem.to_string()))?;
+        let reduced = |fields| {
+            let columns = Type::group_type_builder(schema.name()).with_fields(fields).build();
+            columns.map_err(|problem| error(problem.to_string()))
+        };
+        let (columns, others) = (reduced(fields)?, reduced(others::columns(schema))?);
         let class_names = metadata
             .key_value_metadata()
             .into_iter()
@@ -195,20 +230,36 @@ impl Source {
                 names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
             })
             .unwrap_or_default();
-        Ok(Self { metadata: reader.metadata().clone(), place, columns, class_names })
+        Ok(Self { metadata: reader.metadata().clone(), place, columns, others, class_names })
     }
 
     fn error(&self, problem: String) -> DataError {
         DataError::Parquet { path: self.place.path().to_owned(), problem }
     }
 
-    /// The library panics over much that is damaged.
     fn read(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
-        let damaged = |panic| Err(self.error(format!("row group {} is damaged: {panic}", group.index)));
-        guarded(|| self.read_whole(group)).unwrap_or_else(damaged)
+        let rows = self.rows(group, &self.columns)?;
+        Ok(rows
+            .into_iter()
+            .zip(group.first_in_file..)
+            .map(|(row, number)| self.sample(number, row))
+            .collect())
     }
 
-    fn read_whole(&self, group: &Group) -> Result<Vec<Sample>, DataError> {
+    fn read_metadata(&self, group: &Group) -> Result<Vec<Map<String, Value>>, DataError> {
+        if self.others.get_fields().is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.rows(group, &self.others)?.into_iter().map(others::object).collect())
+    }
+
+    /// Some columns of a group. The library panics over much that is damaged.
+    fn rows(&self, group: &Group, columns: &Type) -> Result<Vec<Row>, DataError> {
+        let damaged = |panic| Err(self.error(format!("row group {} is damaged: {panic}", group.index)));
+        guarded(|| self.rows_unguarded(group, columns)).unwrap_or_else(damaged)
+    }
+
+    fn rows_unguarded(&self, group: &Group, columns: &Type) -> Result<Vec<Row>, DataError> {
         let wrap = |problem: parquet::errors::ParquetError| {
             self.error(format!("row group {}: {problem}", group.index))
         };
@@ -217,19 +268,22 @@ impl Source {
         let metadata = self.metadata.row_group(group.index);
         let reader =
             SerializedRowGroupReader::new(Arc::new(chunks), metadata, None, properties).map_err(wrap)?;
-        self.check_dictionaries(&reader, group)?;
-        let rows = reader.get_row_iter(Some(self.columns.clone())).map_err(wrap)?;
-        rows.enumerate()
-            .map(|(number, row)| self.sample(group.first_in_file + number, row.map_err(wrap)?))
-            .collect()
+        self.check_dictionaries(&reader, group, columns)?;
+        let rows = reader.get_row_iter(Some(columns.clone())).map_err(wrap)?;
+        rows.map(|row| row.map_err(wrap)).collect()
     }
 
     /// Refuses dictionaries of more values than bytes, for which the library would reserve memory without end.
-    fn check_dictionaries(&self, reader: &dyn RowGroupReader, group: &Group) -> Result<(), DataError> {
+    fn check_dictionaries(
+        &self,
+        reader: &dyn RowGroupReader,
+        group: &Group,
+        columns: &Type,
+    ) -> Result<(), DataError> {
         let metadata = reader.metadata();
         let wanted = |column: &usize| {
             let root = metadata.column(*column).column_path().parts().first();
-            self.columns.get_fields().iter().any(|field| Some(field.name()) == root.map(String::as_str))
+            columns.get_fields().iter().any(|field| Some(field.name()) == root.map(String::as_str))
         };
         let dictionary = |column: usize| -> parquet::errors::Result<Option<(usize, usize)>> {
             let mut pages = reader.get_column_page_reader(column)?;
@@ -251,7 +305,7 @@ impl Source {
     }
 
     /// The sample of a row, which has this number in the file.
-    fn sample(&self, number: usize, row: Row) -> Result<Sample, DataError> {
+    fn sample(&self, number: usize, row: Row) -> Sample {
         let mut sample = Sample::default();
         for (name, field) in row.into_columns() {
             match name.as_str() {
@@ -277,7 +331,7 @@ impl Source {
             let label = sample.label.and_then(|label| usize::try_from(label).ok());
             sample.class_name = label.and_then(|label| self.class_names.get(label).cloned());
         }
-        Ok(sample)
+        sample
     }
 }
 
@@ -406,6 +460,7 @@ mod tests {
             assert_eq!(sample.class_name.as_deref(), ["cat", "dog"].get(row % 3).copied());
         }
         assert!(dataset.get(4).unwrap().image.is_empty());
+        assert_eq!(Value::Object(dataset.metadata(3).unwrap()), serde_json::json!({"label": 0}));
         assert!(matches!(dataset.get(12), Err(DataError::OutOfRange { .. })));
     }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::metadata::{self, Metadata};
 use super::place::Place;
@@ -77,6 +78,13 @@ impl WebDataset {
         }
         Ok(Self { name: name.to_owned(), shards, entries, firsts, len })
     }
+
+    /// A sample and the shard it lies in.
+    fn find(&self, index: usize) -> Result<(&Entry, &Place), DataError> {
+        check_index(self, index)?;
+        let number = self.firsts.partition_point(|first| *first <= index) - 1;
+        Ok((&self.entries[number][index - self.firsts[number]], &self.shards[number]))
+    }
 }
 
 /// The samples of each shard.
@@ -103,20 +111,20 @@ impl Dataset for WebDataset {
     }
 
     fn get(&self, index: usize) -> Result<Sample, DataError> {
-        check_index(self, index)?;
-        let number = self.firsts.partition_point(|first| *first <= index) - 1;
-        self.entries[number][index - self.firsts[number]].read(&self.shards[number])
+        let (entry, shard) = self.find(index)?;
+        entry.read(shard)
+    }
+
+    fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {
+        let (entry, shard) = self.find(index)?;
+        entry.read_json(shard)
     }
 }
 
 impl Entry {
     /// Reads the members, all at once.
     fn read(&self, shard: &Place) -> Result<Sample, DataError> {
-        let fail = |member: &Member, problem: String| DataError::Member {
-            shard: shard.path().to_owned(),
-            member: format!("{}.{}", self.key, member.suffix),
-            problem,
-        };
+        let fail = |member: &Member, problem: String| self.error(shard, member, problem);
         let members: Vec<&Member> =
             [Some(&self.image), self.json.as_ref(), self.text.as_ref()].into_iter().flatten().collect();
         let ranges: Vec<Range<u64>> = members.iter().map(|member| member.range()).collect();
@@ -136,6 +144,19 @@ impl Entry {
         }
         let (class_name, questions) = (metadata.take_class_name(), metadata.questions());
         Ok(Sample { key: self.key.clone(), image, texts, class_name, label: metadata.label, questions })
+    }
+
+    /// The object of the JSON member; empty where there is none.
+    fn read_json(&self, shard: &Place) -> Result<Map<String, Value>, DataError> {
+        let Some(member) = &self.json else { return Ok(Map::new()) };
+        let bytes = shard.read(&[member.range()]);
+        let bytes = bytes.map_err(|error| self.error(shard, member, format!("cannot be read: {error}")))?;
+        serde_json::from_slice(&bytes.concat()).map_err(|error| self.error(shard, member, error.to_string()))
+    }
+
+    fn error(&self, shard: &Place, member: &Member, problem: String) -> DataError {
+        let member = format!("{}.{}", self.key, member.suffix);
+        DataError::Member { shard: shard.path().to_owned(), member, problem }
     }
 }
 
@@ -269,6 +290,8 @@ mod tests {
             (b"second image".as_slice(), vec!["text of b".into()])
         );
         assert!(matches!(dataset.get(2), Err(DataError::OutOfRange { index: 2, len: 2, .. })));
+        assert_eq!(dataset.metadata(0).unwrap()["label"], 4);
+        assert!(dataset.metadata(1).unwrap().is_empty());
     }
 
     #[test]

@@ -5,10 +5,12 @@
 
 mod alpha;
 mod decode;
+mod encode;
 mod error;
 mod normalizer;
 mod orientation;
 mod picture;
+mod png_file;
 mod reduced;
 mod resize;
 mod transform;

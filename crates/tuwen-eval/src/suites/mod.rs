@@ -2,6 +2,7 @@
 
 mod caption;
 mod linear_probe;
+mod rerank;
 mod retrieval;
 mod search;
 mod vqa;
@@ -9,6 +10,7 @@ mod zero_shot;
 
 pub use caption::{Captioned, caption};
 pub use linear_probe::{LinearProbe, Probed, Samples, Strength, split};
+pub use rerank::reranked_retrieval;
 pub use retrieval::retrieval;
 pub use search::Trial;
 pub use vqa::{Answered, vqa};

@@ -69,6 +69,11 @@ impl Albef {
         &self.vision_model
     }
 
+    /// What reads texts, by themselves below the fusion layer and beside images from there on.
+    pub fn text_encoder(&self) -> &Bert {
+        &self.text_encoder
+    }
+
     /// What writes answers about the states of questions, in a network for questions.
     pub fn text_decoder(&self) -> Option<&BertDecoder> {
         self.text_decoder.as_ref()

@@ -85,6 +85,25 @@ impl BertLayer {
         }
     }
 
+    /// [`BertLayer::forward`] of one text where the probabilities of the attention to one image `[1, heads, tokens, states]`
+    /// are a leaf of the tape, and come with the result; `None` where the layer does not look at one image.
+    pub(super) fn probed(
+        &self,
+        x: &Tensor,
+        mask: AttentionMask,
+        image: &EncoderStates,
+        at: usize,
+    ) -> Option<(Tensor, Tensor)> {
+        let CrossAttention::One(cross) = self.cross.as_deref()? else { return None };
+        let pass = Pass::eval();
+        let x = self.attention.forward(x, mask, &pass);
+        let parts = image.seen(at, x.shape()[0], |states| cross.attention.keys_values(states));
+        let (seen, mask, _) = parts.first()?;
+        let probabilities = cross.attention.probabilities(&x, seen, *mask).leaf();
+        let attended = cross.attention.attend_by(&probabilities, seen, Some(&x));
+        Some((probabilities, self.feed_forward.forward(&cross.norm.forward(&attended), &pass)))
+    }
+
     /// Whether it looks at other states.
     pub(super) fn looks(&self) -> bool {
         self.cross.is_some()

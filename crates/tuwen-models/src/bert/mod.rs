@@ -7,6 +7,7 @@
 
 mod config;
 mod decoder;
+mod explain;
 mod head;
 mod json;
 mod layer;

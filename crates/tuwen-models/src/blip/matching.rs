@@ -96,6 +96,11 @@ impl Matcher<'_> {
     /// Logits `[batch, 2]` of no match and match, of texts `[batch, tokens]` beside images. Several texts of an image
     /// stand together. [`BlipConfig::grounded_start`] says what they begin with.
     pub fn itm_logits(&self, tokens: &TokenIds, images: &EncoderStates, pass: &Pass) -> Tensor {
-        self.itm_head.forward(&first_state(&self.encoders.multimodal(tokens, images, pass)))
+        self.itm_of_states(&self.encoders.multimodal(tokens, images, pass))
+    }
+
+    /// The same from the states of the texts `[texts, tokens, hidden_size]`.
+    pub fn itm_of_states(&self, states: &Tensor) -> Tensor {
+        self.itm_head.forward(&first_state(states))
     }
 }

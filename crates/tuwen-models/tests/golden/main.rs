@@ -8,6 +8,7 @@ mod golden;
 mod albef;
 mod blip_hugging_face;
 mod blip_salesforce;
+mod explain;
 mod generation;
 mod support;
 mod written;

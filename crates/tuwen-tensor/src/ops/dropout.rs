@@ -1,7 +1,14 @@
 //! Dropout: a random part of the elements is left out, the others grow by as much.
 
+use tuwen_kernels::parallel_chunks_mut;
+
 use crate::tape::{needs_tape, record};
 use crate::{Tensor, ops};
+
+/// Distance of SplitMix64's states.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Elements that a thread decides on at a time; four to a random number.
+const CHUNK: usize = 64 << 10;
 
 /// `x` with a part `rate` of its elements set to zero and the others divided by `1 - rate`; the seed decides which.
 ///
@@ -25,18 +32,20 @@ fn mask(len: usize, rate: f32, seed: u64) -> Vec<f32> {
     let threshold = (f64::from(rate) * 65536.0).round() as u64;
     // What is kept in fact, so that the mean stays.
     let kept = 65536.0 / (65536 - threshold) as f32;
-    let mut state = seed;
     let mut mask = vec![0.0; len];
-    for four in mask.chunks_mut(4) {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        for value in four {
-            *value = if z & 0xffff >= threshold { kept } else { 0.0 };
-            z >>= 16;
+    parallel_chunks_mut(&mut mask, CHUNK, |chunk, mask| {
+        let mut state = seed.wrapping_add(GAMMA.wrapping_mul((chunk * CHUNK / 4) as u64));
+        for four in mask.chunks_mut(4) {
+            state = state.wrapping_add(GAMMA);
+            let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            for value in four {
+                *value = if z & 0xffff >= threshold { kept } else { 0.0 };
+                z >>= 16;
+            }
         }
-    }
+    });
     mask
 }
 

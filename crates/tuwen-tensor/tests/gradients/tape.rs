@@ -3,7 +3,7 @@
 use tuwen_kernels::reference;
 use tuwen_tensor::{
     Activation, AttentionMask, AttentionShape, ConvShape, Param, Precision, Targets, Tensor, checkpoint,
-    no_grad, ops,
+    checkpoint_of, no_grad, ops,
 };
 
 use super::matrix::product;

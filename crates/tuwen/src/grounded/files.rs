@@ -110,7 +110,7 @@ impl GroundedConfig {
         }
     }
 
-    pub(super) fn vocab_size(&self) -> usize {
+    pub(crate) fn vocab_size(&self) -> usize {
         self.text().vocab_size
     }
 

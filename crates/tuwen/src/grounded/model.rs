@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use tuwen_data::image::{Picture, Transform};
 use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, TokenBatch, Truncated};
 use tuwen_kernels::parallel_chunks_mut;
-use tuwen_models::bert::first_state;
+use tuwen_models::bert::{EncoderStates, first_state};
 use tuwen_models::blip::BlipDialect;
 use tuwen_models::clip::ImageFeatures;
 use tuwen_models::{TokenIds, by_length};
 use tuwen_nn::Pass;
-use tuwen_tensor::{Tensor, no_grad};
+use tuwen_tensor::{Tensor, no_grad, ops};
 
 use super::network::of_length;
 use super::{GroundedConfig, GroundedFiles, GroundedNetwork, PairScorer};
-use crate::{Ability, Error, Pixels};
+use crate::{Ability, Embeddings, Error, Pixels};
 
 /// What a pass costs beside its tokens, in tokens: reading the weights takes as long.
 const PASS_COST: usize = 16;
+/// Texts that are read together beside an image, at most.
+pub(super) const PAIRS: usize = 128;
 /// Tokens of a text that salesforce/BLIP reads when it compares it with images; ALBEF reads fewer.
 const BLIP_TEXT: usize = 35;
 const ALBEF_TEXT: usize = 30;
@@ -29,6 +31,9 @@ pub struct GroundedModel {
 }
 
 impl GroundedModel {
+    /// Images that are best encoded together: enough to keep the network busy, few enough for their states.
+    pub const IMAGE_BATCH: usize = 8;
+
     /// Reads the weights.
     ///
     /// # Errors
@@ -168,8 +173,40 @@ impl GroundedModel {
         Ok((TokenIds { ids, length, attention_mask: Some(attention_mask) }, truncated))
     }
 
+    /// As [`GroundedModel::tokens`], with the first token that the model's program writes beside an image.
+    ///
+    /// # Errors
+    /// A model without a tokenizer.
+    pub fn tokens_beside_images(
+        &self,
+        captions: &[impl AsRef<str>],
+    ) -> Result<(TokenIds, Vec<Truncated>), Error> {
+        let (tokens, truncated) = self.tokens(captions)?;
+        Ok((self.grounded(tokens), truncated))
+    }
+
+    /// Vectors of each image with each text: first states of [`GroundedModel::tokens_beside_images`] beside states of
+    /// images `[images, patches + 1, width]`, the texts of the first image first.
+    ///
+    /// # Panics
+    /// If the network reads no texts beside images.
+    pub fn embed_both(&self, states: &Tensor, texts: &TokenIds, normalized: bool) -> Embeddings {
+        let images = states.shape()[0];
+        let rows: Vec<u32> = (0..texts.batch() as u32).collect();
+        let mut values = Vec::new();
+        for image in 0..images {
+            let seen = EncoderStates::new(ops::narrow(states, 0, image, 1));
+            for rows in rows.chunks(PAIRS) {
+                let read = no_grad(|| self.network.multimodal(&texts.compact(rows), &seen, &Pass::eval()));
+                let read = read.expect("only asked of a network that reads texts beside images");
+                values.extend(of_length(first_state(&read), normalized).to_vec());
+            }
+        }
+        Embeddings::new(values, self.files.config.text().hidden_size)
+    }
+
     /// The same texts as the encoder reads them beside an image: with the first token that the model's program writes.
-    pub(super) fn grounded(&self, tokens: TokenIds) -> TokenIds {
+    pub(crate) fn grounded(&self, tokens: TokenIds) -> TokenIds {
         match &self.files.config {
             GroundedConfig::Blip(config) => tokens.starting_with(config.grounded_start()),
             GroundedConfig::Albef(_) => tokens,

@@ -1,7 +1,7 @@
 //! A BLIP or ALBEF network: what both do, under one name.
 
 use tuwen_models::albef::Albef;
-use tuwen_models::bert::{EncoderStates, first_state};
+use tuwen_models::bert::{Bert, BertDecoder, EncoderStates, first_state};
 use tuwen_models::blip::{Blip, Contrast};
 use tuwen_models::{TokenIds, VisionTransformer};
 use tuwen_nn::{Parameters, Pass};
@@ -63,6 +63,25 @@ impl GroundedNetwork {
             Self::Albef(albef) => albef.text(tokens, &pass),
         };
         Some(self.contrast().map_or_else(|| first_state(&states), |contrast| contrast.project_text(&states)))
+    }
+
+    /// What reads texts beside images, where the network has it.
+    pub fn text_encoder(&self) -> Option<&Bert> {
+        match self {
+            Self::Blip(blip) => {
+                let of_answerer = blip.answerer().map(|answerer| answerer.text_encoder);
+                of_answerer.or_else(|| Some(blip.encoders()?.text_encoder))
+            }
+            Self::Albef(albef) => Some(albef.text_encoder()),
+        }
+    }
+
+    /// What writes answers about the states of questions, where the network has it.
+    pub fn answer_decoder(&self) -> Option<&BertDecoder> {
+        match self {
+            Self::Blip(blip) => Some(blip.answerer()?.text_decoder),
+            Self::Albef(albef) => albef.text_decoder(),
+        }
     }
 
     /// States of texts beside images: `[texts, tokens]` to `[texts, tokens, hidden_size]`. Several texts of an image stand

@@ -10,13 +10,9 @@ use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, no_grad, ops};
 
 use super::GroundedModel;
+use super::model::PAIRS;
 use super::network::of_length;
 use crate::{Embeddings, Error, Pixels};
-
-/// Images that go through the network together: enough to keep it busy, few enough for their states.
-const IMAGE_BATCH: usize = 8;
-/// Pairs that go through the network together, at most.
-const PAIRS: usize = 128;
 
 /// The ability to score pairs of image and text. An image is encoded once, whatever number of texts it is paired with.
 #[derive(Clone, Copy)]
@@ -113,7 +109,7 @@ impl<'m> PairScorer<'m> {
 
     /// Images that are best encoded together.
     pub fn batch_size(&self) -> usize {
-        IMAGE_BATCH
+        GroundedModel::IMAGE_BATCH
     }
 
     /// Decodes an image file for [`PairScorer::prepare`], which hides that it is not exact: see [`Picture::decode_for`].

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use tuwen::Ability;
+use tuwen::{Ability, Embedder, Model};
 use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
 use tuwen_eval::annotations::AnnotationError;
 use tuwen_eval::{Encoded, Encoder, EvalError, encode};
@@ -142,12 +142,20 @@ struct Data {
     path: PathBuf,
 }
 
+/// What a suite measures.
+struct Measured<'m> {
+    model: &'m Model,
+    embedder: Embedder<'m>,
+    dataset: &'m dyn Dataset,
+    encoded: &'m Encoded,
+}
+
 /// Runs a suite that needs no training: encodes, measures, reports.
 fn measure(
     suite: &'static str,
     (data, common): (&Data, &Common),
     (global, console): (&Global, &Console),
-    metrics: impl FnOnce(&tuwen::Embedder<'_>, &Encoded) -> Result<tuwen_eval::Metrics, EvalError>,
+    metrics: impl FnOnce(&Measured<'_>) -> Result<tuwen_eval::Metrics, EvalError>,
 ) -> Result<Status, Failure> {
     let dataset = common.open(&data.path)?;
     let model = global.load(console)?;
@@ -155,7 +163,8 @@ fn measure(
     let began = Instant::now();
     let embedder = model.embedder();
     let encoded = encode_all(&embedder, dataset.as_ref(), console)?;
-    let metrics = metrics(&embedder, &encoded).map_err(eval_failure)?;
+    let measured = Measured { model: &model, embedder, dataset: dataset.as_ref(), encoded: &encoded };
+    let metrics = metrics(&measured).map_err(eval_failure)?;
     let seconds = began.elapsed().as_secs_f64();
     console.note(format_args!("{} images in {seconds:.1} s", encoded.samples.len()));
     let report = Report { suite, data: stem(&data.path), model: model.name().to_owned(), metrics };

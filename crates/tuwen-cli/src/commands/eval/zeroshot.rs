@@ -23,8 +23,8 @@ pub struct ZeroShot {
 impl ZeroShot {
     pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         let templates = self.templates.read(None, console)?;
-        measure("zeroshot", (&self.data, &self.common), (global, console), |embedder, encoded| {
-            suites::zero_shot(embedder, encoded, &templates)
+        measure("zeroshot", (&self.data, &self.common), (global, console), |measured| {
+            suites::zero_shot(&measured.embedder, measured.encoded, &templates)
         })
     }
 }

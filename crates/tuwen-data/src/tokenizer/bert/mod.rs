@@ -133,6 +133,11 @@ impl BertTokenizer {
         self.vocabulary.ids.get(token).copied()
     }
 
+    /// The token of an id as it stands in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocabulary.tokens.get(id as usize).map(String::as_str)
+    }
+
     /// Id of `[CLS]`, the start of a text.
     pub fn start_id(&self) -> u32 {
         self.vocabulary.start
@@ -160,6 +165,11 @@ impl BertTokenizer {
             }
         }
         ids
+    }
+
+    /// Whether a text has words that no tokens of the vocabulary make.
+    pub fn has_unknown(&self, text: &str) -> bool {
+        self.encode(text).contains(&self.vocabulary.unknown)
     }
 
     /// The ids of texts as rows: `[CLS]`, text, `[SEP]`, padding. No row is longer than `limit`.
