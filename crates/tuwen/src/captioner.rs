@@ -6,9 +6,9 @@ use tuwen_models::blip::BlipDialect;
 use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
 use tuwen_tensor::{Tensor, no_grad};
 
-use crate::writing::{Eye, Hand};
+use crate::writing::{Eye, Hand, tokenizer_of};
 use crate::{
-    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
+    Ability, Error, GroundedConfig, GroundedFiles, GroundedNetwork, Model, Pixels, SeenImages,
     WritingOptions, Written,
 };
 
@@ -28,24 +28,23 @@ pub struct Captioner<'m> {
 }
 
 impl<'m> Captioner<'m> {
-    /// Of a model that was loaded.
+    /// Of a network and the files that it was loaded from.
     ///
     /// # Errors
-    /// A model that writes no captions, or that has no tokenizer.
-    pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
-        model.require(Ability::Caption)?;
-        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (model.config(), model.network())
-        else {
+    /// A network that writes no captions, or files without a tokenizer.
+    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
+        Ability::Caption.require(&files.name, files.config.abilities())?;
+        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (&files.config, network) else {
             unreachable!("ALBEF writes no captions")
         };
         let captioner = blip.captioner().expect("it is able to");
         let hand = Hand {
             decoder: captioner.text_decoder,
-            tokenizer: model.known_tokenizer()?,
+            tokenizer: tokenizer_of(files)?,
             start: config.tokens.dec,
             drops_prompt: config.dialect == BlipDialect::Salesforce,
         };
-        Ok(Self { eye: Eye(model), hand, dialect: config.dialect })
+        Ok(Self { eye: Eye { files, network }, hand, dialect: config.dialect })
     }
 
     /// Settings of the program that the model is of: three beams of 5 to 20 tokens after "a picture of " in Salesforce's,
@@ -100,7 +99,7 @@ impl<'m> Captioner<'m> {
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.0.prepare(image)
+        self.eye.prepare(image)
     }
 
     /// Captions of images: for each as many as `options` ask for, the best first.
@@ -159,6 +158,7 @@ impl Model {
     /// A model that writes none, or that has no tokenizer.
     pub fn captioner(&self) -> Result<Captioner<'_>, Error> {
         self.require(Ability::Caption)?;
-        Captioner::new(self.grounded().expect("no other model writes captions"))
+        let model = self.grounded().expect("no other model writes captions");
+        Captioner::new(model.files(), model.network())
     }
 }
