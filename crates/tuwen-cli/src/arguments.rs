@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use tuwen::Precision;
 
 use crate::commands::{
-    bench, capfilt, classify, completions, convert, embed, eval, man, r#match, params, pull, train, verify,
+    ask, bench, capfilt, caption, classify, completions, convert, embed, eval, man, r#match, params, pull,
+    train, verify,
 };
 
 /// Vision-language models on images and texts: embed, classify, match, train.
@@ -64,6 +65,10 @@ pub enum Verb {
     Classify(classify::Classify),
     /// Compare images with texts
     Match(r#match::Match),
+    /// Say in words what images show
+    Caption(caption::Caption),
+    /// Answer a question about images
+    Ask(ask::Ask),
     /// Count the parameters of a checkpoint or a published architecture
     Params(params::Params),
     /// Fetch a model from the Hugging Face hub

@@ -19,13 +19,16 @@ mod pipeline;
 mod stores;
 mod texts;
 mod verify;
+mod writing;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use arguments::{Arguments, Verb};
-use commands::{bench, capfilt, classify, completions, convert, embed, eval, man, r#match, params, pull};
+use commands::{
+    ask, bench, capfilt, caption, classify, completions, convert, embed, eval, man, r#match, params, pull,
+};
 use console::Console;
 use failure::{Failure, Status};
 
@@ -57,6 +60,8 @@ fn run(arguments: &Arguments, console: &Console) -> Result<Status, Failure> {
         Verb::Embed(verb) => embed::run(verb, global, console),
         Verb::Classify(verb) => classify::run(verb, global, console),
         Verb::Match(verb) => r#match::run(verb, global, console),
+        Verb::Caption(verb) => caption::run(verb, global, console),
+        Verb::Ask(verb) => ask::run(verb, global, console),
         Verb::Params(verb) => params::run(verb, global, console),
         Verb::Pull(verb) => pull::run(verb, global, console),
         Verb::Convert(verb) => convert::run(verb, global, console),

@@ -12,8 +12,10 @@ mod error;
 pub mod logistic;
 pub mod metrics;
 pub mod suites;
+mod written;
 
 pub use classes::Classes;
 pub use encode::{Encoded, Encoder, encode};
 pub use error::EvalError;
 pub use metrics::Metrics;
+pub use written::{Answering, WrittenTexts, write_answers, write_captions};

@@ -10,9 +10,10 @@ use tuwen_models::generate::{BeamRules, GenerationConfig, Silent};
 use tuwen_nn::Pass;
 use tuwen_tensor::no_grad;
 
-use crate::writing::{Eye, Hand, stream_with, tokenizer_of};
+use crate::writing::{Eye, Hand, stream_with};
 use crate::{
-    Error, GroundedConfig, GroundedFiles, GroundedNetwork, Pixels, SeenImages, WritingOptions, Written,
+    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
+    WritingOptions, Written,
 };
 
 /// Images that are looked at together.
@@ -70,43 +71,33 @@ pub struct RankedAnswer {
 }
 
 impl<'m> Answerer<'m> {
-    /// Of a network and the files that it was loaded from.
+    /// Of a model that was loaded.
     ///
     /// # Errors
-    /// A network that answers no questions, or files without a tokenizer.
-    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
-        let unable = || Error::CannotWrite { model: files.name.clone(), what: "answers" };
-        let tokenizer = tokenizer_of(files);
-        let hand = |decoder, tokenizer, start| Hand { decoder, tokenizer, start, drops_prompt: true };
-        match (&files.config, network) {
+    /// A model that answers no questions, or that has no tokenizer.
+    pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
+        model.require(Ability::Answer)?;
+        let tokenizer = model.known_tokenizer()?;
+        let hand = |decoder, start| Hand { decoder, tokenizer, start, drops_prompt: true };
+        let answerer = |hand, reader, dialect, limit| Self { eye: Eye(model), hand, reader, limit, dialect };
+        Ok(match (model.config(), model.network()) {
             (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) => {
-                let answerer = blip.answerer().ok_or_else(unable)?;
+                let blip = blip.answerer().expect("it is able to");
                 let positions = config.text.max_position_embeddings;
                 let (dialect, limit) = match config.dialect {
                     BlipDialect::HuggingFace => (Dialect::HuggingFace, positions),
                     BlipDialect::Salesforce => (Dialect::Blip, positions.min(BLIP_TOKENS)),
                 };
-                Ok(Self {
-                    eye: Eye::new(answerer.vision_model, files),
-                    hand: hand(answerer.text_decoder, tokenizer?, config.tokens.dec),
-                    reader: Reader::Blip(answerer, config.grounded_start()),
-                    limit,
-                    dialect,
-                })
+                let reader = Reader::Blip(blip, config.grounded_start());
+                answerer(hand(blip.text_decoder, config.tokens.dec), reader, dialect, limit)
             }
             (GroundedConfig::Albef(config), GroundedNetwork::Albef(albef)) => {
-                let decoder = albef.text_decoder().ok_or_else(unable)?;
-                let tokenizer = tokenizer?;
-                Ok(Self {
-                    eye: Eye::new(albef.vision_model(), files),
-                    hand: hand(decoder, tokenizer, tokenizer.start_id()),
-                    reader: Reader::Albef(albef),
-                    limit: config.text.max_position_embeddings,
-                    dialect: Dialect::Albef,
-                })
+                let decoder = albef.text_decoder().expect("it is able to");
+                let limit = config.text.max_position_embeddings;
+                answerer(hand(decoder, tokenizer.start_id()), Reader::Albef(albef), Dialect::Albef, limit)
             }
-            _ => Err(unable()),
-        }
+            _ => unreachable!("a network is of its configuration"),
+        })
     }
 
     /// Settings of the program that the model is of: three beams of at most 10 tokens in Salesforce's, the most probable
@@ -124,6 +115,14 @@ impl<'m> Answerer<'m> {
         WritingOptions { generation, ..WritingOptions::default() }
     }
 
+    /// Whether answers can be written so.
+    ///
+    /// # Errors
+    /// Options that contradict themselves, or ask for more tokens than the model has positions.
+    pub fn check(&self, options: &WritingOptions) -> Result<(), Error> {
+        self.hand.check(options)
+    }
+
     /// Images that go through the network together.
     pub fn batch_size(&self) -> usize {
         IMAGE_BATCH
@@ -139,7 +138,7 @@ impl<'m> Answerer<'m> {
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.prepare(image)
+        self.eye.0.prepare(image)
     }
 
     /// Looks at images once, to ask several questions about them.
@@ -321,4 +320,15 @@ fn images_of(states: &EncoderStates, rows: &[u32]) -> EncoderStates {
         .all(|chunk| chunk.len() == each && chunk.iter().all(|image| *image == chunk[0]));
     let wanted = if even { images } else { rows.to_vec() };
     if wanted.iter().copied().eq(0..states.batch() as u32) { states.clone() } else { states.select(&wanted) }
+}
+
+impl Model {
+    /// Answers questions.
+    ///
+    /// # Errors
+    /// A model that answers none, or that has no tokenizer.
+    pub fn answerer(&self) -> Result<Answerer<'_>, Error> {
+        self.require(Ability::Answer)?;
+        Answerer::new(self.grounded().expect("no other model answers questions"))
+    }
 }

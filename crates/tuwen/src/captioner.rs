@@ -6,9 +6,10 @@ use tuwen_models::blip::BlipDialect;
 use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
 use tuwen_tensor::{Tensor, no_grad};
 
-use crate::writing::{Eye, Hand, tokenizer_of};
+use crate::writing::{Eye, Hand};
 use crate::{
-    Error, GroundedConfig, GroundedFiles, GroundedNetwork, Pixels, SeenImages, WritingOptions, Written,
+    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
+    WritingOptions, Written,
 };
 
 /// Images that are looked at and written about together: enough to keep the network busy, few enough for the keys and
@@ -27,24 +28,24 @@ pub struct Captioner<'m> {
 }
 
 impl<'m> Captioner<'m> {
-    /// Of a network and the files that it was loaded from.
+    /// Of a model that was loaded.
     ///
     /// # Errors
-    /// A network that writes no captions, or files without a tokenizer.
-    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
-        let unable = || Error::CannotWrite { model: files.name.clone(), what: "captions" };
-        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (&files.config, network) else {
-            return Err(unable());
+    /// A model that writes no captions, or that has no tokenizer.
+    pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
+        model.require(Ability::Caption)?;
+        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (model.config(), model.network())
+        else {
+            unreachable!("ALBEF writes no captions")
         };
-        let captioner = blip.captioner().ok_or_else(unable)?;
+        let captioner = blip.captioner().expect("it is able to");
         let hand = Hand {
             decoder: captioner.text_decoder,
-            tokenizer: tokenizer_of(files)?,
+            tokenizer: model.known_tokenizer()?,
             start: config.tokens.dec,
             drops_prompt: config.dialect == BlipDialect::Salesforce,
         };
-        let eye = Eye::new(captioner.vision_model, files);
-        Ok(Self { eye, hand, dialect: config.dialect })
+        Ok(Self { eye: Eye(model), hand, dialect: config.dialect })
     }
 
     /// Settings of the program that the model is of: three beams of 5 to 20 tokens after "a picture of " in Salesforce's,
@@ -76,6 +77,14 @@ impl<'m> Captioner<'m> {
         WritingOptions { generation, prompt, stop }
     }
 
+    /// Whether captions can be written so.
+    ///
+    /// # Errors
+    /// Options that contradict themselves, or ask for more tokens than the model has positions.
+    pub fn check(&self, options: &WritingOptions) -> Result<(), Error> {
+        self.hand.check(options)
+    }
+
     /// Images that go through the network together in [`Captioner::caption`].
     pub fn batch_size(&self) -> usize {
         IMAGE_BATCH
@@ -91,7 +100,7 @@ impl<'m> Captioner<'m> {
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.prepare(image)
+        self.eye.0.prepare(image)
     }
 
     /// Captions of images: for each as many as `options` ask for, the best first.
@@ -140,5 +149,16 @@ impl<'m> Captioner<'m> {
     /// The text of some tokens, for those who listen.
     pub fn text(&self, ids: &[u32]) -> String {
         self.hand.tokenizer.decode(ids)
+    }
+}
+
+impl Model {
+    /// Writes captions.
+    ///
+    /// # Errors
+    /// A model that writes none, or that has no tokenizer.
+    pub fn captioner(&self) -> Result<Captioner<'_>, Error> {
+        self.require(Ability::Caption)?;
+        Captioner::new(self.grounded().expect("no other model writes captions"))
     }
 }

@@ -192,14 +192,6 @@ pub enum Error {
     /// An image could not be decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// A model that cannot write what is asked of it.
-    #[error("{model} cannot write {what}: its checkpoint was made for something else")]
-    CannotWrite {
-        /// The model.
-        model: String,
-        /// Captions or answers.
-        what: &'static str,
-    },
     /// Texts cannot be written as is asked.
     #[error(transparent)]
     Generation(#[from] GenerationError),

@@ -1,18 +1,15 @@
 //! Texts by a decoder that looks at something: what captions and answers have in common.
 
-use tuwen_data::image::{ImageError, Picture, Transform};
+use tuwen_data::image::{ImageError, Picture};
 use tuwen_data::tokenizer::BertTokenizer;
-use tuwen_kernels::parallel_chunks_mut;
-use tuwen_models::VisionTransformer;
 use tuwen_models::bert::{BertDecoder, BertSequences, EncoderStates};
 use tuwen_models::generate::{
     BeamRules, Generated, GenerationConfig, Listener, Start, StopStrings, generate,
 };
-use tuwen_nn::Pass;
-use tuwen_tensor::{Tensor, no_grad};
+use tuwen_tensor::no_grad;
 
 use crate::fingerprint::Fnv;
-use crate::{Error, GroundedFiles, Pixels};
+use crate::{Error, GroundedModel, Pixels};
 
 /// How texts are written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,41 +51,19 @@ impl SeenImages {
     }
 }
 
-/// What looks at images.
+/// What prepares images and looks at them.
 #[derive(Clone, Copy)]
-pub struct Eye<'m> {
-    pub vision_model: &'m VisionTransformer,
-    pub transform: &'m Transform,
-    /// Side of the images that it takes, in pixels.
-    pub image_size: usize,
-}
+pub struct Eye<'m>(pub &'m GroundedModel);
 
-impl<'m> Eye<'m> {
-    pub fn new(vision_model: &'m VisionTransformer, files: &'m GroundedFiles) -> Self {
-        let image_size = files.config.vision().image_size;
-        Self { vision_model, transform: &files.processor.transform, image_size }
-    }
-
+impl Eye<'_> {
     pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        Picture::decode_for(bytes, self.transform)
-    }
-
-    pub fn prepare(&self, image: &Picture) -> Pixels {
-        Pixels(self.transform.apply(image))
+        Picture::decode_for(bytes, self.0.transform())
     }
 
     /// States of all tokens of images.
     pub fn look(&self, images: &[Pixels]) -> SeenImages {
-        let pixel_values = self.pixel_values(images);
-        let states = no_grad(|| self.vision_model.tokens(&pixel_values, &Pass::eval()));
-        SeenImages { states: EncoderStates::new(states), streams: images.iter().map(stream_of).collect() }
-    }
-
-    fn pixel_values(&self, images: &[Pixels]) -> Tensor {
-        let (size, normalizer) = (self.image_size, self.transform.normalizer());
-        let mut values = vec![0.0; images.len() * 3 * size * size];
-        parallel_chunks_mut(&mut values, 3 * size * size, |i, out| normalizer.apply(&images[i].0, out));
-        Tensor::new(&values, &[images.len(), 3, size, size])
+        let states = EncoderStates::new(self.0.image_states(images));
+        SeenImages { states, streams: images.iter().map(stream_of).collect() }
     }
 }
 
@@ -129,6 +104,17 @@ impl Hand<'_> {
         }
     }
 
+    /// Whether texts can be written so.
+    pub fn check(&self, options: &WritingOptions) -> Result<(), Error> {
+        let longest = self.decoder.bert().max_length();
+        Ok(options.generation.check(self.prompt(options).len(), longest)?)
+    }
+
+    /// Tokens that every text begins with.
+    fn prompt(&self, options: &WritingOptions) -> Vec<u32> {
+        [vec![self.start], self.tokenizer.encode(&options.prompt)].concat()
+    }
+
     /// Writes about states.
     pub fn write(
         &self,
@@ -137,8 +123,7 @@ impl Hand<'_> {
         options: &WritingOptions,
         listener: &mut dyn Listener,
     ) -> Result<Vec<Vec<Written>>, Error> {
-        let mut prompt = vec![self.start];
-        prompt.extend(self.tokenizer.encode(&options.prompt));
+        let prompt = self.prompt(options);
         let starts: Vec<Start> =
             streams.iter().map(|&stream| Start { prompt: prompt.clone(), stream }).collect();
         let decode = |ids: &[u32]| self.tokenizer.decode(ids);
@@ -156,13 +141,4 @@ impl Hand<'_> {
         let end = options.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
         text[..end.unwrap_or(text.len())].trim_end().to_owned()
     }
-}
-
-/// The tokenizer of a model that has to have one.
-pub fn tokenizer_of(files: &GroundedFiles) -> Result<&BertTokenizer, Error> {
-    files.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer {
-        directory: files.weights_path.parent().map(ToOwned::to_owned).unwrap_or_default(),
-        looked_for: "vocab.txt, tokenizer.json",
-        vocab_size: files.config.vocab_size(),
-    })
 }

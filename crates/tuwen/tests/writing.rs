@@ -13,34 +13,23 @@ use golden::case;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tuwen::generate::{GenerationConfig, Listener, Token};
-use tuwen::{
-    Answerer, Captioner, Error, GroundedFiles, GroundedNetwork, Options, Pixels, Precision, WritingOptions,
-    Written,
-};
+use tuwen::{Answerer, Captioner, Error, Model, Options, Pixels, WritingOptions, Written};
 
-struct Loaded {
-    files: GroundedFiles,
-    network: GroundedNetwork,
-}
-
-fn load(name: &str, precision: Precision) -> Option<Loaded> {
+fn load(name: &str) -> Option<Model> {
     let path = case(name)?.join("model.pth");
-    let options = Options { precision, ..Options::default() };
-    let files = GroundedFiles::open(&path.to_string_lossy(), &options).expect("opens");
-    let network = files.load().expect("loads");
-    Some(Loaded { files, network })
+    Some(tuwen::load(&path.to_string_lossy(), &Options::default()).expect("loads"))
 }
 
 fn captioner() -> Option<Captioner<'static>> {
-    static LOADED: OnceLock<Option<Loaded>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| load("blip-sf-tiny-caption", Precision::F32)).as_ref()?;
-    Some(Captioner::new(&loaded.files, &loaded.network).expect("writes"))
+    static LOADED: OnceLock<Option<Model>> = OnceLock::new();
+    let model = LOADED.get_or_init(|| load("blip-sf-tiny-caption")).as_ref()?;
+    Some(model.captioner().expect("writes"))
 }
 
 fn answerer() -> Option<Answerer<'static>> {
-    static LOADED: OnceLock<Option<Loaded>> = OnceLock::new();
-    let loaded = LOADED.get_or_init(|| load("blip-sf-tiny-vqa", Precision::F32)).as_ref()?;
-    Some(Answerer::new(&loaded.files, &loaded.network).expect("answers"))
+    static LOADED: OnceLock<Option<Model>> = OnceLock::new();
+    let model = LOADED.get_or_init(|| load("blip-sf-tiny-vqa")).as_ref()?;
+    Some(model.answerer().expect("answers"))
 }
 
 fn texts(written: &[Vec<Written>]) -> Vec<Vec<&str>> {
@@ -191,12 +180,12 @@ fn a_long_question_is_cut_and_told() {
 
 #[test]
 fn what_a_model_cannot_do_is_said() {
-    let Some(loaded) = load("blip-sf-tiny-vqa", Precision::F32) else { return };
-    let error = Captioner::new(&loaded.files, &loaded.network).err().expect("it answers");
-    assert!(error.to_string().contains("cannot write captions"), "{error}");
-    let Some(loaded) = load("albef-sf-retrieval-tiny", Precision::F32) else { return };
-    let error = Answerer::new(&loaded.files, &loaded.network).err().expect("it compares");
-    assert!(error.to_string().contains("cannot write answers"), "{error}");
+    let Some(model) = load("blip-sf-tiny-vqa") else { return };
+    let error = model.captioner().err().expect("it answers");
+    assert!(error.to_string().contains("cannot write captions; it can"), "{error}");
+    let Some(model) = load("albef-sf-retrieval-tiny") else { return };
+    let error = model.answerer().err().expect("it compares");
+    assert!(error.to_string().contains("cannot answer questions; it can"), "{error}");
 }
 
 #[test]

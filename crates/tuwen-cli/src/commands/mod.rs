@@ -1,7 +1,9 @@
 //! The verbs, a file each: their arguments and what they do.
 
+pub mod ask;
 pub mod bench;
 pub mod capfilt;
+pub mod caption;
 pub mod classify;
 pub mod completions;
 pub mod convert;

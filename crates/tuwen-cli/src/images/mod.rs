@@ -88,6 +88,12 @@ impl ImageInputs {
         if self.uses_of_stdin() > 1 { Err(stdin_twice()) } else { Ok(()) }
     }
 
+    /// The last argument, which is no image, and the images without it.
+    pub fn split_last(&self) -> Option<(PathBuf, Self)> {
+        let (last, images) = self.images.split_last()?;
+        Some((last.clone(), Self { images: images.to_vec(), ..self.clone() }))
+    }
+
     /// Whether no image is named.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty() && self.files_from.is_none()

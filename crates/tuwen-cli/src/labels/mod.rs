@@ -1,7 +1,7 @@
 //! Class labels and prompt templates, from the command line or files.
 
 mod advice;
-mod lists;
+pub mod lists;
 mod templates;
 
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ impl LabelOptions {
 }
 
 /// What is given, trimmed, without blanks and repetitions; those are told.
-fn clean(given: &[String], noun: &str, console: &Console) -> Vec<String> {
+pub fn clean(given: &[String], noun: &str, console: &Console) -> Vec<String> {
     let (kept, blank, repeated) = sort_out(given);
     if blank > 0 {
         console.note(format_args!("note: dropped {blank} blank {noun}{}", plural(blank)));

@@ -1,9 +1,10 @@
-//! Vectors to a file: its format, and a run that can be interrupted and taken up again.
+//! Vectors and other results to a file: its format, and runs that can be interrupted and taken up again.
 
 mod jsonl;
 mod npy;
 mod parquet;
 mod part;
+mod results;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::pipeline::Record;
 pub use jsonl::Line;
+pub use results::{Made, ResultsOptions, Shown};
 pub use run::{Origin, Run};
 
 /// Where vectors go.

@@ -24,10 +24,10 @@ use crate::failure::Failure;
 use crate::pipeline::{Batch, Kind, Record};
 
 /// Work that is not brought to the disk for longer than this would be missed.
-const INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const INTERVAL: Duration = Duration::from_secs(20);
 
 /// The file that says what a run belongs to.
-const ORIGIN: &str = "run.json";
+pub(super) const ORIGIN: &str = "run.json";
 /// The file that is locked by the process at work.
 const LOCK: &str = "lock";
 
@@ -122,7 +122,9 @@ impl Run {
         }
         match self.target.start {
             Start::Resume if self.parts > 0 => self.compare(&begun)?,
-            Start::Anew if self.parts > 0 => return Err(self.unfinished()),
+            Start::Anew if self.parts > 0 => {
+                return Err(unfinished(&self.directory, &format!("{} parts", self.parts)));
+            }
             _ => {
                 self.parts = 0;
                 remove_files(&self.directory, |name| name == ORIGIN)?;
@@ -165,11 +167,6 @@ impl Run {
         };
         let error = anyhow!("{} belongs to another run: {difference}", self.directory.display());
         Err(Failure::usage(error).hint("take the same again, or begin again with --restart"))
-    }
-
-    fn unfinished(&self) -> Failure {
-        let error = anyhow!("an unfinished run is in {} ({} parts)", self.directory.display(), self.parts);
-        Failure::usage(error).hint("go on with --resume, or begin again with --restart")
     }
 
     /// What tells inputs that are finished from those that are not.
@@ -279,7 +276,7 @@ impl Cursor {
         match self.next() {
             Ok(None) => ControlFlow::Continue(false),
             Ok(Some(record)) if record.kind == kind && record.input == input => ControlFlow::Continue(true),
-            Ok(Some(record)) => self.stop(changed(&record, Some(input))),
+            Ok(Some(record)) => self.stop(changed(&record.input, Some(input))),
             Err(failure) => self.stop(failure),
         }
     }
@@ -289,7 +286,7 @@ impl Cursor {
     pub fn end(mut self) -> Result<(), Failure> {
         match self.problem.take() {
             Some(failure) => Err(failure),
-            None => self.next()?.map_or(Ok(()), |record| Err(changed(&record, None))),
+            None => self.next()?.map_or(Ok(()), |record| Err(changed(&record.input, None))),
         }
     }
 
@@ -309,17 +306,21 @@ impl Cursor {
     }
 }
 
+/// A run that would be lost.
+pub(super) fn unfinished(directory: &Path, what: &str) -> Failure {
+    let error = anyhow!("an unfinished run is in {} ({what})", directory.display());
+    Failure::usage(error).hint("go on with --resume, or begin again with --restart")
+}
+
 /// The inputs are not those that the run was begun with.
-fn changed(expected: &Record, got: Option<&str>) -> Failure {
+pub(super) fn changed(expected: &str, got: Option<&str>) -> Failure {
     let got = got.map_or("nothing".to_owned(), |got| format!("{got:?}"));
-    let error = anyhow!(
-        "the inputs are not those of the unfinished run: it had {:?} where now is {got}",
-        expected.input
-    );
+    let error =
+        anyhow!("the inputs are not those of the unfinished run: it had {:?} where now is {got}", expected);
     Failure::usage(error).hint("name the same inputs again, or begin again with --restart")
 }
 
-fn damaged(error: anyhow::Error) -> Failure {
+pub(super) fn damaged(error: anyhow::Error) -> Failure {
     Failure::usage(error).hint("begin again with --restart")
 }
 
@@ -344,7 +345,7 @@ fn check_whole(target: &Target, origin: &Origin) -> Result<(), Failure> {
 }
 
 /// Sees to it that no other process works at the same target.
-fn lock(directory: &Path, target: &Path) -> Result<File, Failure> {
+pub(super) fn lock(directory: &Path, target: &Path) -> Result<File, Failure> {
     let file = File::create(directory.join(LOCK)).with_context(|| directory.display().to_string())?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
@@ -356,20 +357,22 @@ fn lock(directory: &Path, target: &Path) -> Result<File, Failure> {
 }
 
 /// Brings a file to the disk and gives it its name.
-fn put(file: &Path, target: &Path) -> Result<()> {
+pub(super) fn put(file: &Path, target: &Path) -> Result<()> {
     let moved = File::open(file).and_then(|open| open.sync_all()).and_then(|()| fs::rename(file, target));
     moved.with_context(|| target.display().to_string())
 }
 
 /// Removes the folder of a run, first what makes it one.
-fn remove(directory: &Path) -> Result<()> {
+pub(super) fn remove(directory: &Path) -> Result<()> {
     remove_files(directory, |name| name == ORIGIN)?;
-    remove_files(directory, |name| name.starts_with("part-") || name.starts_with("whole") || name == LOCK)?;
+    remove_files(directory, |name| {
+        name.starts_with("part-") || name.starts_with("whole") || name == "lines.jsonl" || name == LOCK
+    })?;
     fs::remove_dir(directory).with_context(|| directory.display().to_string())
 }
 
 /// Removes the files in a folder whose names are of a kind.
-fn remove_files(directory: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
+pub(super) fn remove_files(directory: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
     let removed = fs::read_dir(directory).and_then(|mut entries| {
         entries.try_for_each(|entry| {
             let entry = entry?;

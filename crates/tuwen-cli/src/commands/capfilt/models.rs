@@ -85,7 +85,7 @@ impl Beholder {
 
     /// The model as a captioner.
     pub(super) fn author(&self, writing: &Writing, seed: u64) -> Result<Author<'_>, Failure> {
-        let captioner = Captioner::new(self.model.files(), self.model.network()).map_err(model_failure)?;
+        let captioner = Captioner::new(&self.model).map_err(model_failure)?;
         let options = writing.options(&captioner, seed);
         Ok(Author { model: &self.model, captioner, options })
     }

@@ -7,15 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
-use tuwen_eval::annotations::{CaptionPredictions, caption_predictions, caption_references};
+use tuwen_eval::annotations::{
+    CaptionPredictions, CaptionReferences, caption_predictions, caption_references,
+};
 use tuwen_eval::metrics::caption::{CaptionOptions, DocumentFrequencies, Meteor};
 use tuwen_eval::suites::{self, Captioned};
+use tuwen_eval::write_captions;
 use tuwen_tensor::checkpoint::write_atomically;
 
-use super::{Expectations, Report, stem, text_failure};
+use super::by_model::ByModel;
+use super::{Expectations, Report, eval_failure, stem, text_failure};
+use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
 use crate::lines::Lines;
+use crate::models::model_failure;
+use crate::writing::writing_failure;
 
 /// Arguments of `eval caption`.
 #[derive(Args)]
@@ -24,12 +31,17 @@ use crate::lines::Lines;
     lacks METEOR's synonyms and paraphrases and is not to be compared with published values of METEOR."
 )]
 pub struct Caption {
+    /// Images with captions, about which the model writes: a folder, .tar files or Parquet files
+    #[arg(value_name = "DATA", conflicts_with_all = ["predictions", "references"])]
+    data: Option<PathBuf>,
     /// What was predicted: [{"image_id", "caption"}, ...]
-    #[arg(long, value_name = "FILE")]
-    predictions: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "data", requires = "references")]
+    predictions: Option<PathBuf>,
     /// What people wrote: COCO's annotations, Karpathy's file, or a list of {"image", "caption"}
-    #[arg(long, value_name = "FILE")]
-    references: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "predictions")]
+    references: Option<PathBuf>,
+    #[command(flatten)]
+    model: ByModel,
     /// The images of Karpathy's file to take [default: test]
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
@@ -56,22 +68,48 @@ pub struct Caption {
 const LARGEST: u64 = 2 << 30;
 
 impl Caption {
-    pub fn run(&self, console: &Console) -> Result<Status, Failure> {
+    pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         Lines::check(self.output.as_deref())?;
-        let predictions = caption_predictions(&self.predictions).map_err(text_failure)?;
-        self.measure(&predictions, &stem(&self.predictions), console)
+        let (Some(predictions), Some(references)) = (&self.predictions, &self.references) else {
+            return self.by_model(global, console);
+        };
+        let (name, data) = (stem(predictions), stem(references));
+        let predictions = caption_predictions(predictions).map_err(text_failure)?;
+        let references = caption_references(references, self.split.as_deref()).map_err(text_failure)?;
+        self.measure((&predictions, &references), (&name, data, 0), console)
     }
 
-    /// Measures captions, from a file or from a `model`.
+    /// Lets the model write about a data set, and measures what it writes.
+    fn by_model(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
+        let (path, dataset) = self.model.open(self.data.as_deref())?;
+        let model = global.load(console)?;
+        let captioner = model.captioner().map_err(model_failure)?;
+        let mut options = self.model.writing.over(captioner.options(), || captioner.nucleus(1.0, 0));
+        if let Some(prompt) = &self.model.prompt {
+            options.prompt.clone_from(prompt);
+        }
+        captioner.check(&options).map_err(writing_failure)?;
+        let mut progress = console.progress(dataset.len() as u64, "images");
+        let written = write_captions(&captioner, &options, model.name(), dataset.as_ref(), &mut |count| {
+            progress.advance(count as u64);
+        });
+        drop(progress);
+        let written = written.map_err(eval_failure)?;
+        written.failed.iter().for_each(|reason| console.warn(reason));
+        self.model.save(&written.predictions, ["image_id", "caption"])?;
+        let failed = written.failed.len();
+        self.measure((&written.predictions, &written.references), (model.name(), stem(path), failed), console)
+    }
+
+    /// Measures captions, from a file or from a model, of which `failed` could not be written.
     fn measure(
         &self,
-        predictions: &CaptionPredictions,
-        model: &str,
+        (predictions, references): (&CaptionPredictions, &CaptionReferences),
+        (model, data, failed): (&str, String, usize),
         console: &Console,
     ) -> Result<Status, Failure> {
-        let references = caption_references(&self.references, self.split.as_deref()).map_err(text_failure)?;
-        let found = suites::caption(predictions, &references, &self.options()?, self.partial)
-            .map_err(text_failure)?;
+        let found =
+            suites::caption(predictions, references, &self.options()?, self.partial).map_err(text_failure)?;
         say(&found, console);
         if let Some(path) = &self.save_document_frequencies {
             save_frequencies(&found, path)?;
@@ -79,9 +117,8 @@ impl Caption {
         if let Some(path) = &self.output {
             write_items(&found, path, console)?;
         }
-        let data = stem(&self.references);
         let report = Report { suite: "caption", data, model: model.to_owned(), metrics: found.metrics() };
-        report.print(&self.expectations.expected, 0, console)
+        report.print(&self.expectations.expected, failed, console)
     }
 
     fn options(&self) -> Result<CaptionOptions, Failure> {

@@ -15,6 +15,7 @@ use crate::failure::{Failure, Status};
 use crate::models::model_failure;
 use crate::stores;
 
+mod by_model;
 mod caption;
 mod expect;
 mod features;
@@ -44,9 +45,9 @@ enum Suite {
     Retrieval(retrieval::Retrieval),
     /// Learn a linear classifier on the features of one data set, and measure it on another
     LinearProbe(linear_probe::LinearProbe),
-    /// Measure captions in a file against what people wrote
+    /// Measure captions of a model, or in a file, against what people wrote
     Caption(caption::Caption),
-    /// Measure answers in a file against what people answered
+    /// Measure answers of a model, or in a file, against what people answered
     Vqa(vqa::Vqa),
 }
 
@@ -74,8 +75,8 @@ pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Statu
         Suite::Zeroshot(suite) => suite.run(global, console),
         Suite::Retrieval(suite) => suite.run(global, console),
         Suite::LinearProbe(suite) => suite.run(global, console),
-        Suite::Caption(suite) => suite.run(console),
-        Suite::Vqa(suite) => suite.run(console),
+        Suite::Caption(suite) => suite.run(global, console),
+        Suite::Vqa(suite) => suite.run(global, console),
     }
 }
 

@@ -1,19 +1,27 @@
 //! `eval vqa`: answers against what people answered, by the rules of the VQA challenge.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
+use tuwen_data::dataset::Question;
 use tuwen_eval::annotations::{
     QuestionTypes, VqaPredictions, VqaQuestions, questions, vqa_predictions, vqa_questions,
 };
 use tuwen_eval::suites::{self, Answered};
+use tuwen_eval::{Answering, write_answers};
 
-use super::{Expectations, Report, stem, text_failure};
+use super::by_model::ByModel;
+use super::{Expectations, Report, eval_failure, stem, text_failure};
+use crate::arguments::Global;
 use crate::console::Console;
 use crate::failure::{Failure, Status};
+use crate::labels::{clean, lists};
 use crate::lines::Lines;
+use crate::models::model_failure;
+use crate::writing::writing_failure;
 
 /// Arguments of `eval vqa`.
 #[derive(Args)]
@@ -22,12 +30,23 @@ use crate::lines::Lines;
     accuracy_normalized normalises all. Where types are known, answer_type:KIND and question_type:KIND have one each."
 )]
 pub struct Vqa {
+    /// Images with questions, which the model answers: a folder, .tar files or Parquet files
+    #[arg(value_name = "DATA", conflicts_with_all = ["predictions", "annotations", "questions"])]
+    data: Option<PathBuf>,
     /// What was predicted: [{"question_id", "answer"}, ...]
-    #[arg(long, value_name = "FILE")]
-    predictions: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "data", requires = "annotations")]
+    predictions: Option<PathBuf>,
     /// What people answered: VQA's annotations, or a list of {"question_id", "answers"}
-    #[arg(long, value_name = "FILE")]
-    annotations: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "predictions")]
+    annotations: Option<PathBuf>,
+    /// Let the model choose from the answers of a file with one a line, or a .json file with a list
+    #[arg(long, value_name = "FILE", requires = "data")]
+    answers_file: Option<PathBuf>,
+    /// Ask only questions that have an answer in the list
+    #[arg(long, requires = "answers_file")]
+    answerable: bool,
+    #[command(flatten)]
+    model: ByModel,
     /// The questions, which have to be those of the annotations
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
@@ -48,30 +67,64 @@ pub struct Vqa {
 const LARGEST: u64 = 1 << 20;
 
 impl Vqa {
-    pub fn run(&self, console: &Console) -> Result<Status, Failure> {
+    pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         Lines::check(self.output.as_deref())?;
-        let predictions = vqa_predictions(&self.predictions).map_err(text_failure)?;
-        self.measure(&predictions, &stem(&self.predictions), console)
+        let (Some(predictions), Some(annotations)) = (&self.predictions, &self.annotations) else {
+            return self.by_model(global, console);
+        };
+        let (name, data) = (stem(predictions), stem(annotations));
+        let predictions = vqa_predictions(predictions).map_err(text_failure)?;
+        let mut annotations = vqa_questions(annotations).map_err(text_failure)?;
+        self.sort(&mut annotations)?;
+        self.measure((&predictions, &annotations), (&name, data, 0), console)
     }
 
-    /// Measures answers, from a file or from a `model`.
+    /// Lets the model answer the questions of a data set, and measures what it answers.
+    fn by_model(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
+        let (path, dataset) = self.model.open(self.data.as_deref())?;
+        let list = match &self.answers_file {
+            Some(path) => Some(clean(&lists::read(path, None)?, "answer", console)),
+            None => None,
+        };
+        let model = global.load(console)?;
+        let answerer = model.answerer().map_err(model_failure)?;
+        let options = self.model.writing.over(answerer.options(), || answerer.options());
+        answerer.check(&options).map_err(writing_failure)?;
+        let candidates = list.as_deref().map(|list| answerer.candidates(list)).transpose();
+        let candidates = candidates.map_err(model_failure)?;
+        let way = candidates.as_ref().map_or(Answering::Written(&options), Answering::Ranked);
+        let known: HashSet<&str> = list.iter().flatten().map(String::as_str).collect();
+        let wanted = |question: &Question| {
+            !self.answerable || question.answers.iter().any(|answer| known.contains(answer.as_str()))
+        };
+        let mut progress = console.progress(dataset.len() as u64, "images");
+        let written =
+            write_answers(&answerer, (way, &wanted), model.name(), dataset.as_ref(), &mut |count| {
+                progress.advance(count as u64);
+            });
+        drop(progress);
+        let written = written.map_err(eval_failure)?;
+        written.failed.iter().for_each(|reason| console.warn(reason));
+        self.model.save(&written.predictions, ["question_id", "answer"])?;
+        let failed = written.failed.len();
+        self.measure((&written.predictions, &written.references), (model.name(), stem(path), failed), console)
+    }
+
+    /// Measures answers, from a file or from a model, of which `failed` images could not be read.
     fn measure(
         &self,
-        predictions: &VqaPredictions,
-        model: &str,
+        (predictions, annotations): (&VqaPredictions, &VqaQuestions),
+        (model, data, failed): (&str, String, usize),
         console: &Console,
     ) -> Result<Status, Failure> {
-        let mut annotations = vqa_questions(&self.annotations).map_err(text_failure)?;
-        self.sort(&mut annotations)?;
-        let found = suites::vqa(predictions, &annotations, self.partial).map_err(text_failure)?;
+        let found = suites::vqa(predictions, annotations, self.partial).map_err(text_failure)?;
         say(&found, console);
         if let Some(path) = &self.output {
             Lines::write(Some(path), console, |lines| write_items(&found, lines))?;
         }
-        let data = stem(&self.annotations);
         let metrics = found.scores.metrics;
         let report = Report { suite: "vqa", data, model: model.to_owned(), metrics };
-        report.print(&self.expectations.expected, 0, console)
+        report.print(&self.expectations.expected, failed, console)
     }
 
     /// Checks annotations against the questions, and sorts by their types.

@@ -1,0 +1,57 @@
+//! What the suites of texts take where a model writes them.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+use serde_json::{Map, Value};
+use tuwen_data::dataset::{self, Dataset, DatasetSpec};
+use tuwen_eval::annotations::Keyed;
+use tuwen_tensor::checkpoint::write_atomically;
+
+use super::data_failure;
+use crate::failure::Failure;
+use crate::stores;
+use crate::writing::WritingArguments;
+
+/// Options for what a model writes.
+#[derive(Args)]
+pub struct ByModel {
+    /// Only the first samples of the data
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "data")]
+    limit: Option<u64>,
+    /// What every text begins with [default: that of the model's program]
+    #[arg(long, value_name = "TEXT", requires = "data")]
+    pub prompt: Option<String>,
+    /// Write what the model wrote to a .json file, in the form that --predictions reads
+    #[arg(long, value_name = "FILE", requires = "data")]
+    save_predictions: Option<PathBuf>,
+    #[command(flatten)]
+    pub writing: WritingArguments,
+}
+
+impl ByModel {
+    /// The data set that is written about.
+    pub fn open<'p>(&self, data: Option<&'p Path>) -> Result<(&'p Path, Box<dyn Dataset>), Failure> {
+        let path = data.ok_or_else(|| Failure::usage(anyhow!("there is no data to write about")))?;
+        let mut spec = DatasetSpec::new(path);
+        spec.access = stores::access();
+        spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((path, dataset::open(&spec).map_err(data_failure)?))
+    }
+
+    /// Writes what was predicted, if it is wanted, by the names of an id and of its text.
+    pub fn save(&self, predictions: &Keyed<String>, [id_name, text_name]: [&str; 2]) -> Result<(), Failure> {
+        let Some(path) = &self.save_predictions else { return Ok(()) };
+        let entry = |(id, text): &(String, String)| {
+            let fields = [(id_name, id), (text_name, text)];
+            Value::Object(Map::from_iter(
+                fields.map(|(name, value)| (name.to_owned(), value.as_str().into())),
+            ))
+        };
+        let list: Vec<Value> = predictions.entries().iter().map(entry).collect();
+        let text = serde_json::to_string(&list)?;
+        Ok(write_atomically(path, |out| out.write_all(text.as_bytes()))?)
+    }
+}

@@ -1,0 +1,210 @@
+//! `caption` and `ask`, and `eval` of what a model writes, with small models of the original program.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{fixtures, json_lines, run, stderr, workplace};
+use serde_json::Value;
+
+/// The path of a model among the reference results.
+fn model(case: &str) -> Option<String> {
+    let path = fixtures()?.join(case).join("model.pth");
+    Some(path.to_string_lossy().into_owned())
+}
+
+fn captioner() -> Option<String> {
+    model("blip-sf-tiny-caption")
+}
+
+fn answerer() -> Option<String> {
+    model("blip-sf-tiny-vqa")
+}
+
+fn lines(place: &Path, arguments: &[&str], model: &str) -> Vec<Value> {
+    json_lines(place, &[arguments, &["--model", model]].concat(), 0)
+}
+
+/// What is said of arguments that are refused.
+fn refused(place: &Path, arguments: &[&str], model: &str, status: i32) -> String {
+    let output = run(place, &[arguments, &["--model", model]].concat());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty());
+    said
+}
+
+#[test]
+fn captions_do_not_depend_on_their_company() {
+    let Some(model) = captioner() else { return };
+    let place = workplace();
+    for options in [vec![], vec!["--beams", "1"], vec!["--top-p", "0.9", "--seed", "3", "--num", "2"]] {
+        let caption =
+            |images: &[&str]| lines(place.path(), &[&["caption"], images, &options].concat(), &model);
+        let together = caption(&["red.png", "photos"]);
+        assert_eq!(together.len(), 3);
+        let alone =
+            ["red.png", "photos/deep/blue.png", "photos/green.png"].map(|image| caption(&[image]).remove(0));
+        for (together, alone) in together.iter().zip(&alone) {
+            assert_eq!(together["input"], alone["input"]);
+            for (a, b) in texts(together, "captions").iter().zip(texts(alone, "captions")) {
+                assert_eq!(a["text"], b["text"], "{options:?}");
+                assert!(a["score"].as_f64().expect("a score") < 0.0);
+            }
+        }
+    }
+}
+
+fn texts<'v>(line: &'v Value, name: &str) -> &'v [Value] {
+    line[name].as_array().expect("texts")
+}
+
+#[test]
+fn several_captions_come_best_first_and_tokens_on_demand() {
+    let Some(model) = captioner() else { return };
+    let place = workplace();
+    let line = lines(place.path(), &["caption", "red.png", "--num", "4", "--scores"], &model).remove(0);
+    let captions = texts(&line, "captions");
+    assert_eq!(captions.len(), 4);
+    let scores: Vec<f64> =
+        captions.iter().map(|caption| caption["score"].as_f64().expect("a score")).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    assert!(captions.iter().all(|caption| !texts(caption, "tokens").is_empty()));
+    let different: std::collections::BTreeSet<String> =
+        captions.iter().map(|caption| caption["tokens"].to_string()).collect();
+    assert_eq!(different.len(), 4);
+}
+
+#[test]
+fn a_file_of_captions_is_whole_or_goes_on() {
+    let Some(model) = captioner() else { return };
+    let place = workplace();
+    fs::write(place.path().join("broken.png"), "no image").expect("written");
+    let images = ["caption", "broken.png", "red.png", "photos"];
+    let printed = run(place.path(), &[&images[..], &["--json", "--model", &model]].concat());
+    assert_eq!(printed.status.code(), Some(1));
+    let to_file = [&images[..], &["--model", &model, "--output", "out.jsonl"]].concat();
+    // Something is in the way of the result when all captions are written.
+    fs::create_dir(place.path().join("out.jsonl")).expect("created");
+    fs::write(place.path().join("out.jsonl/x"), "").expect("written");
+    assert_eq!(run(place.path(), &to_file).status.code(), Some(1));
+    fs::remove_dir_all(place.path().join("out.jsonl")).expect("removed");
+    assert!(
+        refused(place.path(), &to_file[..to_file.len()], &model, 2)
+            .contains("an unfinished run is in out.jsonl.part")
+    );
+    // A line was being written when the run ended.
+    let lines = place.path().join("out.jsonl.part/lines.jsonl");
+    if lines.exists() {
+        let text = fs::read_to_string(&lines).expect("read");
+        fs::write(&lines, &text[..text.len() - 9]).expect("written");
+    }
+    let other = refused(place.path(), &[&to_file[..], &["--resume", "--beams", "2"]].concat(), &model, 2);
+    assert!(other.contains("it was begun with other options"), "{other}");
+    let resumed = run(place.path(), &[&to_file[..], &["--resume"]].concat());
+    assert_eq!(resumed.status.code(), Some(1), "{}", stderr(&resumed));
+    let written = fs::read_to_string(place.path().join("out.jsonl")).expect("there");
+    assert_eq!(written, String::from_utf8(printed.stdout).expect("UTF-8"));
+    assert!(!place.path().join("out.jsonl.part").exists());
+    let again = run(place.path(), &[&to_file[..], &["--resume"]].concat());
+    assert!(stderr(&again).contains("whole already"));
+}
+
+#[test]
+fn questions_are_answered_in_words_or_by_a_list() {
+    let Some(model) = answerer() else { return };
+    let place = workplace();
+    let written = lines(place.path(), &["ask", "red.png", "photos", "what color is the dog?"], &model);
+    assert_eq!(written.len(), 3);
+    assert!(written.iter().all(|line| line["question"] == "what color is the dog?"));
+    assert!(written.iter().all(|line| texts(line, "answers").len() == 1));
+
+    fs::write(place.path().join("list.txt"), "yes\n\nno\nyes\non the beach\n").expect("written");
+    let arguments = ["ask", "red.png", "is it red?", "--answers", "dog, cat", "--answers-file", "list.txt"];
+    let output = run(place.path(), &[&arguments[..], &["--json", "--model", &model]].concat());
+    let said = stderr(&output);
+    assert!(said.contains("dropped 1 blank answer") && said.contains("used once: yes"), "{said}");
+    let line: Value = serde_json::from_slice(&output.stdout).expect("a line");
+    let answers = texts(&line, "answers");
+    assert_eq!(answers.len(), 5);
+    let scores: Vec<f64> = answers.iter().map(|answer| answer["score"].as_f64().expect("a score")).collect();
+    assert!(
+        scores.is_sorted_by(|a, b| a >= b) && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-5,
+        "{scores:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_and_what_is_cut_is_told() {
+    let Some(model) = answerer() else { return };
+    let place = workplace();
+    let refused = |arguments: &[&str], expected: &str| {
+        let said = refused(place.path(), arguments, &model, 2);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    };
+    refused(&["ask", "red.png"], "there is no question: red.png is a file or folder");
+    refused(&["ask", "red.png", "  "], "the question is empty");
+    refused(&["ask", "what?"], "there are no images");
+    refused(&["ask", "red.png", "what?", "--answers", " ,,"], "there are no answers to choose from");
+    refused(&["ask", "red.png", "what?", "--beams", "0"], "num_beams is 0");
+    refused(&["caption", "red.png"], "cannot write captions");
+    let long = "what color is the dog ".repeat(500);
+    let output = run(place.path(), &["ask", "red.png", &long, "--model", &model]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("cut to what the model reads, at most 35 tokens"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn settings_without_sense_are_refused() {
+    let Some(model) = captioner() else { return };
+    let place = workplace();
+    for (options, expected) in [
+        (vec!["--max-length", "3"], "max_length is 3"),
+        (vec!["--max-new-tokens", "5000"], "max_length is 5004"),
+        (vec!["--top-p", "2"], "top_p is 2"),
+        (vec!["--temperature", "0"], "temperature is 0"),
+        (vec!["--num", "3", "--beams", "2"], "num_return_sequences is 3"),
+        (vec!["--num", "2", "--beams", "1"], "2 different texts"),
+        (vec!["--min-length", "30"], "min_length is 30"),
+        (vec!["--output", "captions.txt"], "only JSON lines are written"),
+    ] {
+        let said = refused(place.path(), &[&["caption", "red.png"], &options[..]].concat(), &model, 2);
+        assert!(said.contains(expected), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn what_a_model_writes_is_measured() {
+    let (Some(captioner), Some(answerer)) = (captioner(), answerer()) else { return };
+    let place = workplace();
+    for image in ["photos/green", "photos/deep/blue"] {
+        fs::write(place.path().join(format!("{image}.txt")), "a dog runs on the beach").expect("written");
+    }
+    let measured = lines(
+        place.path(),
+        &["eval", "caption", "photos", "--save-predictions", "captions.json"],
+        &captioner,
+    );
+    let metric = |lines: &[Value], name: &str| lines.iter().any(|line| line.to_string().contains(name));
+    assert!(metric(&measured, "cider_d") && metric(&measured, "bleu_4"), "{measured:?}");
+    let saved: Value =
+        serde_json::from_str(&fs::read_to_string(place.path().join("captions.json")).expect("saved"))
+            .expect("JSON");
+    assert_eq!(saved.as_array().map(Vec::len), Some(2));
+
+    for image in ["photos/green", "photos/deep/blue"] {
+        let qa = r#"{"qa": [{"question": "what color is it?", "answer": "red"}, {"question": "is it?", "answer": "no"}]}"#;
+        fs::write(place.path().join(format!("{image}.json")), qa).expect("written");
+    }
+    fs::write(place.path().join("list.txt"), "red\nblue\n").expect("written");
+    let list = ["--answers-file", "list.txt", "--answerable"];
+    let measured = lines(place.path(), &[&["eval", "vqa", "photos"], &list[..]].concat(), &answerer);
+    assert!(metric(&measured, "accuracy"), "{measured:?}");
+    let written = lines(place.path(), &["eval", "vqa", "photos"], &answerer);
+    assert!(metric(&written, "accuracy"), "{written:?}");
+}

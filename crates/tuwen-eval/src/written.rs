@@ -1,0 +1,187 @@
+//! Texts that a model writes about a data set, beside what people wrote: captions by image, answers by question.
+
+use tuwen::{Answerer, Candidates, Captioner, Error, Picture, Pixels, SeenImages, WritingOptions};
+use tuwen_data::dataset::{Dataset, Question, Sample};
+use tuwen_kernels::parallel_chunks_mut;
+
+use crate::EvalError;
+use crate::annotations::{
+    CaptionPredictions, CaptionReferences, Keyed, VqaPredictions, VqaQuestion, VqaQuestions,
+};
+
+/// Images that are decoded before anything is written about them.
+const CHUNK: usize = 64;
+
+/// What was written, what people wrote, and samples that could not be read, with the reason.
+#[derive(Clone, Debug)]
+pub struct WrittenTexts<P, R> {
+    /// By the model.
+    pub predictions: P,
+    /// By people.
+    pub references: R,
+    /// Not read.
+    pub failed: Vec<String>,
+}
+
+/// How answers come about.
+#[derive(Clone, Copy)]
+pub enum Answering<'a> {
+    /// In the model's words.
+    Written(&'a WritingOptions),
+    /// By a list.
+    Ranked(&'a Candidates),
+}
+
+/// A caption for each image that has captions; `done` is told how many more samples were read.
+///
+/// # Errors
+/// No image with captions can be read, keys that occur twice, or options that contradict themselves.
+pub fn write_captions(
+    captioner: &Captioner<'_>,
+    options: &WritingOptions,
+    model: &str,
+    dataset: &dyn Dataset,
+    done: &mut dyn FnMut(usize),
+) -> Result<WrittenTexts<CaptionPredictions, CaptionReferences>, EvalError> {
+    let (mut predictions, mut references, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let prepare = |picture: &Picture| captioner.prepare(picture);
+    each_chunk(dataset, &prepare, &mut failed, done, |samples, images| {
+        let written = captioner.caption(&images, options).map_err(model_error)?;
+        for (sample, texts) in samples.into_iter().zip(written) {
+            let text = texts.into_iter().next().map_or_else(String::new, |written| written.text);
+            if !sample.texts.is_empty() {
+                predictions.push((sample.key.clone(), text));
+                references.push((sample.key, sample.texts));
+            }
+        }
+        Ok(())
+    })?;
+    if references.is_empty() {
+        return Err(nothing(dataset, &failed, "captions"));
+    }
+    Ok(WrittenTexts {
+        predictions: Keyed::new(model, "image", predictions)?,
+        references: Keyed::new(dataset.name(), "image", references)?,
+        failed,
+    })
+}
+
+/// An answer to each question that `wanted` says is to be asked. Ids are those of the samples with the number of the question.
+///
+/// # Errors
+/// As [`write_captions`], of questions.
+pub fn write_answers(
+    answerer: &Answerer<'_>,
+    (way, wanted): (Answering<'_>, &dyn Fn(&Question) -> bool),
+    model: &str,
+    dataset: &dyn Dataset,
+    done: &mut dyn FnMut(usize),
+) -> Result<WrittenTexts<VqaPredictions, VqaQuestions>, EvalError> {
+    let (mut predictions, mut references, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let prepare = |picture: &Picture| answerer.prepare(picture);
+    each_chunk(dataset, &prepare, &mut failed, done, |samples, images| {
+        for (sample, image) in samples.into_iter().zip(images) {
+            let asked = sample.questions.into_iter().enumerate().filter(|(_, question)| wanted(question));
+            let asked: Vec<(usize, Question)> = asked.collect();
+            if asked.is_empty() {
+                continue;
+            }
+            let seen = answerer.look(&[image]);
+            let texts: Vec<&str> = asked.iter().map(|(_, question)| question.question.as_str()).collect();
+            let answers = answers(answerer, way, &seen, &texts).map_err(model_error)?;
+            for ((number, question), answer) in asked.into_iter().zip(answers) {
+                let id = format!("{}#{number}", sample.key);
+                predictions.push((id.clone(), answer));
+                let answers = question.answers;
+                references.push((id, VqaQuestion { answers, answer_type: None, question_type: None }));
+            }
+        }
+        Ok(())
+    })?;
+    if references.is_empty() {
+        return Err(nothing(dataset, &failed, "questions to ask"));
+    }
+    Ok(WrittenTexts {
+        predictions: Keyed::new(model, "question", predictions)?,
+        references: Keyed::new(dataset.name(), "question", references)?,
+        failed,
+    })
+}
+
+/// The best answer to each question about an image.
+fn answers(
+    answerer: &Answerer<'_>,
+    way: Answering<'_>,
+    image: &SeenImages,
+    questions: &[&str],
+) -> Result<Vec<String>, Error> {
+    Ok(match way {
+        Answering::Written(options) => {
+            let written = answerer.write(image, questions, options)?;
+            written
+                .into_iter()
+                .map(|texts| texts.into_iter().next().map_or_else(String::new, |t| t.text))
+                .collect()
+        }
+        Answering::Ranked(candidates) => {
+            let ranked = answerer.rank(image, questions, candidates)?;
+            ranked
+                .into_iter()
+                .map(|texts| texts.into_iter().next().map_or_else(String::new, |t| t.text))
+                .collect()
+        }
+    })
+}
+
+/// Hands over samples with their images, prepared by all threads.
+fn each_chunk(
+    dataset: &dyn Dataset,
+    prepare: &(dyn Fn(&Picture) -> Pixels + Sync),
+    failed: &mut Vec<String>,
+    done: &mut dyn FnMut(usize),
+    mut work: impl FnMut(Vec<Sample>, Vec<Pixels>) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    for start in (0..dataset.len()).step_by(CHUNK) {
+        let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
+        parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(sample(dataset, slot[0].0, prepare)));
+        let count = read.len();
+        let (mut samples, mut images) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for result in read.into_iter().filter_map(|(_, result)| result) {
+            match result {
+                Ok((sample, image)) => {
+                    samples.push(sample);
+                    images.push(image);
+                }
+                Err(reason) => failed.push(reason),
+            }
+        }
+        work(samples, images)?;
+        done(count);
+    }
+    Ok(())
+}
+
+fn sample(
+    dataset: &dyn Dataset,
+    index: usize,
+    prepare: &(dyn Fn(&Picture) -> Pixels + Sync),
+) -> Result<(Sample, Pixels), String> {
+    let sample = dataset.get(index).map_err(|error| error.to_string())?;
+    let picture = Picture::decode(&sample.image).map_err(|error| format!("{}: {error}", sample.key))?;
+    Ok((Sample { image: Vec::new(), ..sample }, prepare(&picture)))
+}
+
+fn nothing(dataset: &dyn Dataset, failed: &[String], what: &str) -> EvalError {
+    let data = dataset.name().to_owned();
+    match failed.first() {
+        Some(reason) => EvalError::NoImages { data, reason: reason.clone() },
+        None => EvalError::Setting(format!("{data}: there are no {what} beside the images")),
+    }
+}
+
+fn model_error(error: Error) -> EvalError {
+    match error {
+        Error::Generation(error) => EvalError::Setting(error.to_string()),
+        error => EvalError::Model(error.to_string()),
+    }
+}
