@@ -1,6 +1,5 @@
 //! BLIP as a captioner and as a filter; CLIP as a filter by cosines.
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 use tuwen::{Ability, Captioner, Embeddings, Model, Opened, PairScore, PairScorer, Pixels, WritingOptions};
@@ -105,11 +104,7 @@ impl Beholder {
 
     /// The model as a captioner.
     pub(super) fn author(&self, writing: &Writing, seed: u64) -> Result<Author<'_>, Failure> {
-        self.model.require(Ability::Caption).map_err(model_failure)?;
-        let Some(model) = self.model.grounded() else {
-            return Err(Failure::usage(anyhow!("{} writes no captions", self.name())));
-        };
-        let captioner = Captioner::new(model).map_err(model_failure)?;
+        let captioner = self.model.captioner().map_err(model_failure)?;
         let options = writing.options(&captioner, seed);
         Ok(Author { model: &self.model, captioner, options })
     }
