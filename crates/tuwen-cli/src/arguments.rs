@@ -10,7 +10,7 @@ use crate::commands::{
     train, verify,
 };
 
-/// Vision-language models on images and texts: embed, classify, match, train.
+/// Vision-language models on images and texts: embed, classify, match, caption, ask, train.
 #[derive(Parser)]
 #[command(name = "tuwen", version, propagate_version = true, subcommand_required = true)]
 #[command(after_help = "Exit status: 0 all done; 1 done, but some inputs failed; 2 wrong usage; \

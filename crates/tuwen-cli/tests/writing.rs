@@ -84,16 +84,14 @@ fn a_file_of_captions_is_whole_or_goes_on() {
     let images = ["caption", "broken.png", "red.png", "photos"];
     let printed = run(place.path(), &[&images[..], &["--json", "--model", &model]].concat());
     assert_eq!(printed.status.code(), Some(1));
-    let to_file = [&images[..], &["--model", &model, "--output", "out.jsonl"]].concat();
+    let to_file = [&images[..], &["--output", "out.jsonl"]].concat();
+    let write = |more: &[&str]| run(place.path(), &[&to_file[..], &["--model", &model], more].concat());
     // Something is in the way of the result when all captions are written.
     fs::create_dir(place.path().join("out.jsonl")).expect("created");
     fs::write(place.path().join("out.jsonl/x"), "").expect("written");
-    assert_eq!(run(place.path(), &to_file).status.code(), Some(1));
+    assert_eq!(write(&[]).status.code(), Some(1));
     fs::remove_dir_all(place.path().join("out.jsonl")).expect("removed");
-    assert!(
-        refused(place.path(), &to_file[..to_file.len()], &model, 2)
-            .contains("an unfinished run is in out.jsonl.part")
-    );
+    assert!(refused(place.path(), &to_file, &model, 2).contains("an unfinished run is in out.jsonl.part"));
     // A line was being written when the run ended.
     let lines = place.path().join("out.jsonl.part/lines.jsonl");
     if lines.exists() {
@@ -102,12 +100,12 @@ fn a_file_of_captions_is_whole_or_goes_on() {
     }
     let other = refused(place.path(), &[&to_file[..], &["--resume", "--beams", "2"]].concat(), &model, 2);
     assert!(other.contains("it was begun with other options"), "{other}");
-    let resumed = run(place.path(), &[&to_file[..], &["--resume"]].concat());
+    let resumed = write(&["--resume"]);
     assert_eq!(resumed.status.code(), Some(1), "{}", stderr(&resumed));
     let written = fs::read_to_string(place.path().join("out.jsonl")).expect("there");
     assert_eq!(written, String::from_utf8(printed.stdout).expect("UTF-8"));
     assert!(!place.path().join("out.jsonl.part").exists());
-    let again = run(place.path(), &[&to_file[..], &["--resume"]].concat());
+    let again = write(&["--resume"]);
     assert!(stderr(&again).contains("whole already"));
 }
 
