@@ -75,10 +75,12 @@ pub fn encode<E: Encoder>(
 ) -> Result<Encoded, EvalError> {
     let data = dataset.name().to_owned();
     let (mut samples, mut vectors) = (Vec::new(), Vec::new());
-    let failed = each_chunk(encoder, dataset, done, |read, images| {
+    let prepare = |picture: &Picture| encoder.prepare(picture);
+    let failed = each_chunk(dataset, prepare, done, |read, images| {
         samples.extend(read);
         vectors.extend_from_slice(encoder.images(&images).values());
-    });
+        Ok(())
+    })?;
     if samples.is_empty() {
         let reason = failed.into_iter().next().unwrap_or_default();
         return Err(EvalError::NoImages { data, reason });
@@ -89,18 +91,21 @@ pub fn encode<E: Encoder>(
     Ok(Encoded { data, images: Embeddings::new(vectors, encoder.dim()), samples, failed })
 }
 
-/// Reads all images of a data set, some at a time, and gives `each` those that can be read; returns why the others cannot.
-/// `done` is told how many more samples were read.
-pub(crate) fn each_chunk<E: Encoder>(
-    encoder: &E,
+/// Reads all images of a data set, some at a time, and gives `each` those that can be read, if any; returns why the others
+/// cannot. `done` is told how many more samples were read.
+///
+/// # Errors
+/// What `each` returns.
+pub(crate) fn each_chunk<I: Send>(
     dataset: &dyn Dataset,
+    prepare: impl Fn(&Picture) -> I + Sync,
     done: &mut dyn FnMut(usize),
-    mut each: impl FnMut(Vec<Sample>, Vec<E::Image>),
-) -> Vec<String> {
+    mut each: impl FnMut(Vec<Sample>, Vec<I>) -> Result<(), EvalError>,
+) -> Result<Vec<String>, EvalError> {
     let mut failed = Vec::new();
     for start in (0..dataset.len()).step_by(CHUNK) {
         let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
-        parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(prepare(encoder, dataset, slot[0].0)));
+        parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(sample(dataset, slot[0].0, &prepare)));
         let count = read.len();
         let (mut samples, mut images) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for result in read.into_iter().filter_map(|(_, result)| result) {
@@ -113,19 +118,20 @@ pub(crate) fn each_chunk<E: Encoder>(
             }
         }
         if !images.is_empty() {
-            each(samples, images);
+            each(samples, images)?;
         }
         done(count);
     }
-    failed
+    Ok(failed)
 }
 
-fn prepare<E: Encoder>(
-    encoder: &E,
+/// A sample without its image file, and the image prepared.
+fn sample<I>(
     dataset: &dyn Dataset,
     index: usize,
-) -> Result<(Sample, E::Image), String> {
+    prepare: impl Fn(&Picture) -> I,
+) -> Result<(Sample, I), String> {
     let sample = dataset.get(index).map_err(|error| error.to_string())?;
     let picture = Picture::decode(&sample.image).map_err(|error| format!("{}: {error}", sample.key))?;
-    Ok((Sample { image: Vec::new(), ..sample }, encoder.prepare(&picture)))
+    Ok((Sample { image: Vec::new(), ..sample }, prepare(&picture)))
 }

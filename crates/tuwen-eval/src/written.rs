@@ -1,16 +1,13 @@
 //! Texts that a model writes about a data set, beside what people wrote: captions by image, answers by question.
 
-use tuwen::{Answerer, Candidates, Captioner, Error, Picture, Pixels, SeenImages, WritingOptions};
-use tuwen_data::dataset::{Dataset, Question, Sample};
-use tuwen_kernels::parallel_chunks_mut;
+use tuwen::{Answerer, Candidates, Captioner, Error, Picture, SeenImages, WritingOptions};
+use tuwen_data::dataset::{Dataset, Question};
 
 use crate::EvalError;
 use crate::annotations::{
     CaptionPredictions, CaptionReferences, Keyed, VqaPredictions, VqaQuestion, VqaQuestions,
 };
-
-/// Images that are decoded before anything is written about them.
-const CHUNK: usize = 64;
+use crate::encode::each_chunk;
 
 /// What was written, what people wrote, and samples that could not be read, with the reason.
 #[derive(Clone, Debug)]
@@ -43,9 +40,9 @@ pub fn write_captions(
     dataset: &dyn Dataset,
     done: &mut dyn FnMut(usize),
 ) -> Result<WrittenTexts<CaptionPredictions, CaptionReferences>, EvalError> {
-    let (mut predictions, mut references, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut predictions, mut references) = (Vec::new(), Vec::new());
     let prepare = |picture: &Picture| captioner.prepare(picture);
-    each_chunk(dataset, &prepare, &mut failed, done, |samples, images| {
+    let failed = each_chunk(dataset, prepare, done, |samples, images| {
         let written = captioner.caption(&images, options).map_err(model_error)?;
         for (sample, texts) in samples.into_iter().zip(written) {
             let text = texts.into_iter().next().map_or_else(String::new, |written| written.text);
@@ -77,9 +74,9 @@ pub fn write_answers(
     dataset: &dyn Dataset,
     done: &mut dyn FnMut(usize),
 ) -> Result<WrittenTexts<VqaPredictions, VqaQuestions>, EvalError> {
-    let (mut predictions, mut references, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut predictions, mut references) = (Vec::new(), Vec::new());
     let prepare = |picture: &Picture| answerer.prepare(picture);
-    each_chunk(dataset, &prepare, &mut failed, done, |samples, images| {
+    let failed = each_chunk(dataset, prepare, done, |samples, images| {
         for (sample, image) in samples.into_iter().zip(images) {
             let asked = sample.questions.into_iter().enumerate().filter(|(_, question)| wanted(question));
             let asked: Vec<(usize, Question)> = asked.collect();
@@ -131,44 +128,6 @@ fn answers(
                 .collect()
         }
     })
-}
-
-/// Hands over samples with their images, prepared by all threads.
-fn each_chunk(
-    dataset: &dyn Dataset,
-    prepare: &(dyn Fn(&Picture) -> Pixels + Sync),
-    failed: &mut Vec<String>,
-    done: &mut dyn FnMut(usize),
-    mut work: impl FnMut(Vec<Sample>, Vec<Pixels>) -> Result<(), EvalError>,
-) -> Result<(), EvalError> {
-    for start in (0..dataset.len()).step_by(CHUNK) {
-        let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
-        parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(sample(dataset, slot[0].0, prepare)));
-        let count = read.len();
-        let (mut samples, mut images) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for result in read.into_iter().filter_map(|(_, result)| result) {
-            match result {
-                Ok((sample, image)) => {
-                    samples.push(sample);
-                    images.push(image);
-                }
-                Err(reason) => failed.push(reason),
-            }
-        }
-        work(samples, images)?;
-        done(count);
-    }
-    Ok(())
-}
-
-fn sample(
-    dataset: &dyn Dataset,
-    index: usize,
-    prepare: &(dyn Fn(&Picture) -> Pixels + Sync),
-) -> Result<(Sample, Pixels), String> {
-    let sample = dataset.get(index).map_err(|error| error.to_string())?;
-    let picture = Picture::decode(&sample.image).map_err(|error| format!("{}: {error}", sample.key))?;
-    Ok((Sample { image: Vec::new(), ..sample }, prepare(&picture)))
 }
 
 fn nothing(dataset: &dyn Dataset, failed: &[String], what: &str) -> EvalError {

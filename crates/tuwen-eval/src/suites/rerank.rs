@@ -37,15 +37,21 @@ pub fn reranked_retrieval<E: Encoder>(
     let pairs = union(&texts_of_image, &images_of_text);
     let mut scores: Vec<Vec<f32>> = vec![vec![NONE; texts.len()]; cosines.len()];
     let mut next = 0;
-    each_chunk(encoder, dataset, done, |_, images| {
-        let rows = next..(next + images.len()).min(pairs.len());
-        next += images.len();
-        for (row, scored) in rows.clone().zip(rescore(&images[..rows.len()], &pairs[rows])) {
-            for (&text, score) in pairs[row].iter().zip(scored) {
-                scores[row][text as usize] = score + cosines[row][text as usize];
+    each_chunk(
+        dataset,
+        |picture| encoder.prepare(picture),
+        done,
+        |_, images| {
+            let rows = next..(next + images.len()).min(pairs.len());
+            next += images.len();
+            for (row, scored) in rows.clone().zip(rescore(&images[..rows.len()], &pairs[rows])) {
+                for (&text, score) in pairs[row].iter().zip(scored) {
+                    scores[row][text as usize] = score + cosines[row][text as usize];
+                }
             }
-        }
-    });
+            Ok(())
+        },
+    )?;
     let ranked_texts = keep(&scores, &texts_of_image);
     let ranked_images = keep(&transposed(&scores, texts.len()), &images_of_text);
     let mut metrics = metrics::retrieval_by_scores(&ranked_texts, &ranked_images, &image_of_text);
