@@ -10,9 +10,9 @@ use tuwen_models::generate::{BeamRules, GenerationConfig, Silent};
 use tuwen_nn::Pass;
 use tuwen_tensor::no_grad;
 
-use crate::writing::{Eye, Hand, stream_with, tokenizer_of};
+use crate::writing::{Eye, Hand, stream_with};
 use crate::{
-    Ability, Error, GroundedConfig, GroundedFiles, GroundedNetwork, Model, Pixels, SeenImages,
+    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
     WritingOptions, Written,
 };
 
@@ -71,17 +71,16 @@ pub struct RankedAnswer {
 }
 
 impl<'m> Answerer<'m> {
-    /// Of a network and the files that it was loaded from.
+    /// Of a model that was loaded.
     ///
     /// # Errors
-    /// A network that answers no questions, or files without a tokenizer.
-    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
-        Ability::Answer.require(&files.name, files.config.abilities())?;
-        let tokenizer = tokenizer_of(files)?;
+    /// A model that answers no questions, or that has no tokenizer.
+    pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
+        model.require(Ability::Answer)?;
+        let tokenizer = model.known_tokenizer()?;
         let hand = |decoder, start| Hand { decoder, tokenizer, start, drops_prompt: true };
-        let eye = Eye { files, network };
-        let answerer = |hand, reader, dialect, limit| Self { eye, hand, reader, limit, dialect };
-        Ok(match (&files.config, network) {
+        let answerer = |hand, reader, dialect, limit| Self { eye: Eye(model), hand, reader, limit, dialect };
+        Ok(match (model.config(), model.network()) {
             (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) => {
                 let blip = blip.answerer().expect("it is able to");
                 let positions = config.text.max_position_embeddings;
@@ -139,7 +138,7 @@ impl<'m> Answerer<'m> {
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.prepare(image)
+        self.eye.0.prepare(image)
     }
 
     /// Looks at images once, to ask several questions about them.
@@ -330,7 +329,6 @@ impl Model {
     /// A model that answers none, or that has no tokenizer.
     pub fn answerer(&self) -> Result<Answerer<'_>, Error> {
         self.require(Ability::Answer)?;
-        let model = self.grounded().expect("no other model answers questions");
-        Answerer::new(model.files(), model.network())
+        Answerer::new(self.grounded().expect("no other model answers questions"))
     }
 }

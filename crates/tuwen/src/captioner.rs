@@ -6,15 +6,11 @@ use tuwen_models::blip::BlipDialect;
 use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
 use tuwen_tensor::{Tensor, no_grad};
 
-use crate::writing::{Eye, Hand, tokenizer_of};
+use crate::writing::{Eye, Hand};
 use crate::{
-    Ability, Error, GroundedConfig, GroundedFiles, GroundedNetwork, Model, Pixels, SeenImages,
+    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
     WritingOptions, Written,
 };
-
-/// Images that are looked at and written about together: enough to keep the network busy, few enough for the keys and
-/// values of their tokens.
-const IMAGE_BATCH: usize = 8;
 
 /// What salesforce/BLIP draws nucleus samples with, besides the nucleus.
 const NUCLEUS_REPETITION_PENALTY: f32 = 1.1;
@@ -28,23 +24,24 @@ pub struct Captioner<'m> {
 }
 
 impl<'m> Captioner<'m> {
-    /// Of a network and the files that it was loaded from.
+    /// Of a model that was loaded.
     ///
     /// # Errors
-    /// A network that writes no captions, or files without a tokenizer.
-    pub fn new(files: &'m GroundedFiles, network: &'m GroundedNetwork) -> Result<Self, Error> {
-        Ability::Caption.require(&files.name, files.config.abilities())?;
-        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (&files.config, network) else {
+    /// A model that writes no captions, or that has no tokenizer.
+    pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
+        model.require(Ability::Caption)?;
+        let (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) = (model.config(), model.network())
+        else {
             unreachable!("ALBEF writes no captions")
         };
         let captioner = blip.captioner().expect("it is able to");
         let hand = Hand {
             decoder: captioner.text_decoder,
-            tokenizer: tokenizer_of(files)?,
+            tokenizer: model.known_tokenizer()?,
             start: config.tokens.dec,
             drops_prompt: config.dialect == BlipDialect::Salesforce,
         };
-        Ok(Self { eye: Eye { files, network }, hand, dialect: config.dialect })
+        Ok(Self { eye: Eye(model), hand, dialect: config.dialect })
     }
 
     /// Settings of the program that the model is of: three beams of 5 to 20 tokens after "a picture of " in Salesforce's,
@@ -86,7 +83,7 @@ impl<'m> Captioner<'m> {
 
     /// Images that go through the network together in [`Captioner::caption`].
     pub fn batch_size(&self) -> usize {
-        IMAGE_BATCH
+        GroundedModel::IMAGE_BATCH
     }
 
     /// Decodes an image file for [`Captioner::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
@@ -99,7 +96,7 @@ impl<'m> Captioner<'m> {
 
     /// Prepares an image; several can be at once on several threads.
     pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.prepare(image)
+        self.eye.0.prepare(image)
     }
 
     /// Captions of images: for each as many as `options` ask for, the best first.
@@ -107,7 +104,8 @@ impl<'m> Captioner<'m> {
     /// # Errors
     /// Options that contradict themselves.
     pub fn caption(&self, images: &[Pixels], options: &WritingOptions) -> Result<Vec<Vec<Written>>, Error> {
-        let batches = images.chunks(IMAGE_BATCH).map(|batch| self.write(&self.look(batch), options));
+        let batches =
+            images.chunks(GroundedModel::IMAGE_BATCH).map(|batch| self.write(&self.look(batch), options));
         Ok(batches.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
@@ -158,7 +156,6 @@ impl Model {
     /// A model that writes none, or that has no tokenizer.
     pub fn captioner(&self) -> Result<Captioner<'_>, Error> {
         self.require(Ability::Caption)?;
-        let model = self.grounded().expect("no other model writes captions");
-        Captioner::new(model.files(), model.network())
+        Captioner::new(self.grounded().expect("no other model writes captions"))
     }
 }

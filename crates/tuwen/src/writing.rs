@@ -2,16 +2,14 @@
 
 use tuwen_data::image::{ImageError, Picture};
 use tuwen_data::tokenizer::BertTokenizer;
-use tuwen_kernels::parallel_chunks_mut;
 use tuwen_models::bert::{BertDecoder, BertSequences, EncoderStates};
 use tuwen_models::generate::{
     BeamRules, Generated, GenerationConfig, Listener, Start, StopStrings, generate,
 };
-use tuwen_nn::Pass;
-use tuwen_tensor::{Tensor, no_grad};
+use tuwen_tensor::no_grad;
 
 use crate::fingerprint::Fnv;
-use crate::{Error, GroundedFiles, GroundedNetwork, Pixels};
+use crate::{Error, GroundedModel, Pixels};
 
 /// How texts are written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,29 +53,17 @@ impl SeenImages {
 
 /// What prepares images and looks at them.
 #[derive(Clone, Copy)]
-pub struct Eye<'m> {
-    pub files: &'m GroundedFiles,
-    pub network: &'m GroundedNetwork,
-}
+pub struct Eye<'m>(pub &'m GroundedModel);
 
 impl Eye<'_> {
     pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        Picture::decode_for(bytes, &self.files.processor.transform)
-    }
-
-    pub fn prepare(&self, image: &Picture) -> Pixels {
-        Pixels(self.files.processor.transform.apply(image))
+        Picture::decode_for(bytes, self.0.transform())
     }
 
     /// States of all tokens of images.
     pub fn look(&self, images: &[Pixels]) -> SeenImages {
-        let size = self.files.config.vision().image_size;
-        let normalizer = self.files.processor.transform.normalizer();
-        let mut values = vec![0.0; images.len() * 3 * size * size];
-        parallel_chunks_mut(&mut values, 3 * size * size, |i, out| normalizer.apply(&images[i].0, out));
-        let pixel_values = Tensor::new(&values, &[images.len(), 3, size, size]);
-        let states = no_grad(|| self.network.vision_model().tokens(&pixel_values, &Pass::eval()));
-        SeenImages { states: EncoderStates::new(states), streams: images.iter().map(stream_of).collect() }
+        let states = EncoderStates::new(self.0.image_states(images));
+        SeenImages { states, streams: images.iter().map(stream_of).collect() }
     }
 }
 
@@ -155,13 +141,4 @@ impl Hand<'_> {
         let end = options.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
         text[..end.unwrap_or(text.len())].trim_end().to_owned()
     }
-}
-
-/// The tokenizer of a model that has to have one.
-pub fn tokenizer_of(files: &GroundedFiles) -> Result<&BertTokenizer, Error> {
-    files.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer {
-        directory: files.weights_path.parent().map(ToOwned::to_owned).unwrap_or_default(),
-        looked_for: "vocab.txt, tokenizer.json",
-        vocab_size: files.config.vocab_size(),
-    })
 }
