@@ -148,11 +148,12 @@ impl Grounded {
         seen: &Seen,
         negatives: Option<&Negatives>,
         totals: Totals,
+        place: Place,
         pass: &Pass,
     ) -> Vec<Loss> {
         let mut losses = Vec::new();
         if let (Some(pairs), Some(images)) = (&part.pairs, &seen.images) {
-            if let Some(matcher) = self.blip.matcher().filter(|_| self.settings.itm > 0.0) {
+            if let Some(matcher) = self.blip.matcher().filter(|_| self.matches(place)) {
                 let share = pairs.images.len() as f32 / totals.pairs as f32;
                 let tokens = pairs.tokens.clone().starting_with(self.config.grounded_start());
                 let logits = |texts: &[u32], images: &EncoderStates| {
@@ -171,6 +172,11 @@ impl Grounded {
             losses.extend(self.answering(asked, images, totals, pass).map(|loss| (VQA, loss)));
         }
         losses
+    }
+
+    /// Whether pairs are told from others at a place in the run.
+    fn matches(&self, place: Place) -> bool {
+        self.settings.itm > 0.0 && place.epoch >= self.settings.itm_start_epoch
     }
 
     fn writing(
@@ -298,7 +304,14 @@ impl Grounded {
                 }
                 _ => None,
             };
-            losses.extend(self.part_losses(part, &seen, negatives.or(drawn.as_ref()), totals, &pass));
+            losses.extend(self.part_losses(
+                part,
+                &seen,
+                negatives.or(drawn.as_ref()),
+                totals,
+                batch.place,
+                &pass,
+            ));
             if let Some([image, text]) = seen.features {
                 features[0].push(image);
                 features[1].push(text);
@@ -337,7 +350,7 @@ impl Grounded {
                 let keys = keys.map(|keys| keys.part(first, features[0].shape()[0]));
                 self.negatives(batch, number, features, keys.as_ref())
             });
-            let mut losses = self.part_losses(part, &seen, negatives.as_ref(), totals, &pass);
+            let mut losses = self.part_losses(part, &seen, negatives.as_ref(), totals, batch.place, &pass);
             for (name, loss) in &losses {
                 *metrics.entry((*name).into()).or_default() += f64::from(loss.item());
             }

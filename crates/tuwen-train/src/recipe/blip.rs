@@ -64,6 +64,9 @@ pub struct Blip {
     pub itc: f64,
     /// Weight of telling matching pairs from others.
     pub itm: f64,
+    /// Passes over the data before this is learnt. The contrast chooses its wrong partners: until that knows something,
+    /// they are drawn blindly, and in a network that is new there is nothing by which to tell them.
+    pub itm_start_epoch: u64,
     /// Weight of writing captions.
     pub lm: f64,
     /// Weight of writing answers: 1 where answers are the task, 0 in pre-training unless given.
@@ -94,6 +97,7 @@ impl Default for Blip {
             dialect: Dialect::default(),
             itc: 1.0,
             itm: 1.0,
+            itm_start_epoch: 0,
             lm: 1.0,
             vqa: None,
             texts_per_image: 1,

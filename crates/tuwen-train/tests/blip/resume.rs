@@ -132,6 +132,19 @@ fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
 }
 
 #[test]
+fn matching_begins_when_it_is_told_to() {
+    let place = tempfile::tempdir().expect("a directory");
+    let recipe = recipe(place.path(), 3, ["", "itm_start_epoch = 1"]);
+    trainer(recipe, Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
+    let learnt: Vec<(u64, bool)> = log(place.path())
+        .iter()
+        .filter(|line| line["losses"].is_object())
+        .map(|line| (line["epoch"].as_u64().expect("a number"), line["losses"]["itm"].is_number()))
+        .collect();
+    assert_eq!(learnt, [(0, false), (0, false), (1, true), (1, true), (2, true), (2, true)]);
+}
+
+#[test]
 fn what_is_learnt_is_exported_and_loads() {
     let place = tempfile::tempdir().expect("a directory");
     let recipe = recipe(place.path(), 120, ["", "vqa = 1.0, texts_per_image = 2, dropout = 0.0"]);
