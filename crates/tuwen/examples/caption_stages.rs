@@ -49,7 +49,7 @@ fn main() -> Result<(), Error> {
     {
         picture.extend(field.to_le_bytes());
     }
-    let pixels = captioner.prepare(&Picture::decode(&picture)?);
+    let pixels = captioner.eye().prepare(&Picture::decode(&picture)?);
     println!("precision {precision}");
     for batch in [1, 8] {
         let images = vec![pixels.clone(); batch];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::question::questions;
+use super::question::{Fields, questions};
 use super::{DataError, Dataset, Question, Sample, check_index};
 use crate::files::read_text;
 use crate::image;
@@ -127,8 +127,7 @@ fn listed(list: &[Value], entries: &mut Entries) {
         let Some(image) = word(item.get("image")) else { continue };
         let entry = entries.of(image);
         entry.texts.extend(texts(item.get("caption")));
-        let answers = item.get("answers").or_else(|| item.get("answer"));
-        entry.questions.extend(questions(item.get("qa"), [item.get("question"), answers]));
+        entry.questions.extend(questions(item.get("qa"), Fields::of(item)));
     }
 }
 
@@ -173,7 +172,8 @@ fn vqa(document: &Value, annotations: &[Value], file: &Value, entries: &mut Entr
             continue;
         };
         let entry = entries.of(format!("COCO_{subtype}_{image:012}.jpg"));
-        entry.questions.extend(questions(None, [by_id.get(&id), annotation.get("answers")]));
+        let fields = Fields { question: by_id.get(&id), ..Fields::of(annotation) };
+        entry.questions.extend(questions(None, fields));
     }
 }
 
@@ -251,13 +251,17 @@ mod tests {
         std::fs::write(&file, json!({"questions": [{"question_id": 3, "question": "what?"}]}).to_string())
             .unwrap();
         let vqa = json!({"data_subtype": "val2014", "annotations": [
-            {"question_id": 3, "image_id": 42, "answers": [{"answer": "a cat"}, {"answer": "cat"}]},
+            {"question_id": 3, "image_id": 42, "answer_type": "other", "question_type": "what",
+                "answers": [{"answer": "a cat"}, {"answer": "cat"}]},
             {"question_id": 4, "image_id": 42, "answers": [{"answer": "unasked"}]}]});
         let options = JsonOptions { questions: Some(&file), ..JsonOptions::default() };
         let dataset = open(&vqa, options).unwrap();
         assert_eq!(dataset.entries[0].image, "COCO_val2014_000000000042.jpg");
         assert_eq!(dataset.entries[0].questions.len(), 1);
-        assert_eq!(dataset.entries[0].questions[0].question, "what?");
+        let question = &dataset.entries[0].questions[0];
+        assert_eq!((question.question.as_str(), question.answers.len()), ("what?", 2));
+        let types = [&question.answer_type, &question.question_type].map(|kind| kind.as_deref());
+        assert_eq!(types, [Some("other"), Some("what")]);
     }
 
     #[test]
