@@ -60,8 +60,9 @@ mod winograd;
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
 pub use attention::{
-    AttentionShape, SelfAttentionInputs, attention, attention_backward, attention_weights, self_attention,
-    self_attention_backward, self_attention_kept_len,
+    AttentionShape, SelfAttentionInputs, attention, attention_backward, attention_to_bf16, attention_weights,
+    bf16_len, round_to_bf16, self_attention, self_attention_backward, self_attention_kept_len,
+    widen_from_bf16,
 };
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};

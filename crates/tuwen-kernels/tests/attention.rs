@@ -4,8 +4,9 @@ mod common;
 
 use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    AttentionShape, Precision, SelfAttentionInputs, attention, attention_backward, attention_weights,
-    reference, self_attention, self_attention_backward, self_attention_kept_len,
+    AttentionShape, Precision, SelfAttentionInputs, attention, attention_backward, attention_to_bf16,
+    attention_weights, bf16_len, reference, round_to_bf16, self_attention, self_attention_backward,
+    self_attention_kept_len, widen_from_bf16,
 };
 
 /// Batch, heads, head dimension, queries, keys.
@@ -97,6 +98,38 @@ fn forward() {
                 let mut weights = vec![f32::NAN; expected.len()];
                 attention_weights(&q, &k, mask, &shape, &mut weights);
                 assert_close(&weights, &expected, 1e-5, &what);
+            }
+        }
+    });
+}
+
+#[test]
+fn keys_and_values_in_bf16_are_what_was_rounded() {
+    for_each_isa(|isa| {
+        // Few queries are computed in another way than many.
+        for (query_len, key_len) in [(1, 1), (1, 130), (3, 65), (6, 7), (7, 33), (20, 9)] {
+            let sizes = (2, 3, 5, query_len, key_len);
+            for shape in shapes(std::iter::once(sizes)).filter(|shape| shape.head_dim == 5) {
+                let width = shape.heads * shape.head_dim;
+                let q = noise(shape.batch * query_len * width, 1);
+                let kept = [2, 3].map(|seed| {
+                    let x = noise(shape.batch * key_len * width, seed);
+                    let mut rounded = vec![f32::NAN; bf16_len(x.len())];
+                    round_to_bf16(&x, &mut rounded);
+                    let mut again = vec![f32::NAN; x.len()];
+                    widen_from_bf16(&rounded, &mut again);
+                    assert_close(&again, &to_f64(&x), 4e-3, "rounded");
+                    (rounded, again)
+                });
+                let [(k, wide_k), (v, wide_v)] = &kept;
+                for mask in masks(&shape) {
+                    let mask = mask.as_deref();
+                    let (q64, k64, v64) = (to_f64(&q), to_f64(wide_k), to_f64(wide_v));
+                    let expected = reference::attention(&q64, &k64, &v64, mask, &shape);
+                    let mut out = vec![f32::NAN; q.len()];
+                    attention_to_bf16(&q, [k, v], mask, &shape, &mut out, None);
+                    assert_close(&out, &expected, 1e-5, &format!("{isa:?} {shape:?} mask {mask:?}"));
+                }
             }
         }
     });

@@ -66,6 +66,11 @@ impl MultiHeadAttention {
         KeyValues { keys: self.k_proj.forward(x), values: self.v_proj.forward(x) }
     }
 
+    /// Keys and values of x that are attended to many times: [rounded](KeyValues::rounded_for) as attention sees them.
+    pub fn kept_keys_values(&self, x: &Tensor) -> KeyValues {
+        self.keys_values(x).rounded_for(self.q_proj.precision())
+    }
+
     /// `out_proj(attention) + residual` of the next tokens of sequences whose keys and values were kept, which get those
     /// of the new tokens.
     ///
@@ -140,18 +145,19 @@ impl MultiHeadAttention {
 
     /// With which probabilities each head attends to given keys: `[batch, heads, queries, keys]`; not recorded.
     pub fn probabilities(&self, queries: &Tensor, seen: &KeyValues, mask: AttentionMask) -> Tensor {
-        ops::attention_weights(&self.q_proj.forward(queries), &seen.keys, self.heads, mask)
+        ops::attention_weights(&self.q_proj.forward(queries), &ops::from_halves(&seen.keys), self.heads, mask)
     }
 
     /// `out_proj(attention) + residual` by given probabilities `[batch, heads, queries, keys]`, head by head: slow, and
     /// gradients flow back to the probabilities.
     pub fn attend_by(&self, probabilities: &Tensor, seen: &KeyValues, residual: Option<&Tensor>) -> Tensor {
         let [batch, heads, queries, keys] = probabilities.dims();
-        let head_dim = seen.values.last_dim() / heads;
+        let seen_values = ops::from_halves(&seen.values);
+        let head_dim = seen_values.last_dim() / heads;
         let head = |row: usize, head: usize| {
             let of_row = ops::narrow(probabilities, 0, row, 1);
             let weights = ops::narrow(&of_row, 1, head, 1).reshape(&[queries, keys]);
-            let values = ops::narrow(&ops::narrow(&seen.values, 0, row, 1), 2, head * head_dim, head_dim);
+            let values = ops::narrow(&ops::narrow(&seen_values, 0, row, 1), 2, head * head_dim, head_dim);
             ops::matmul_nt(&weights, &ops::permute(&values.reshape(&[keys, head_dim]), &[1, 0]))
         };
         let row = |row: usize| {

@@ -1,6 +1,6 @@
 //! Keys and values that attention looks at, kept where they are needed more than once.
 
-use tuwen_tensor::{Tensor, ops};
+use tuwen_tensor::{Precision, Tensor, ops};
 
 /// Keys and values `[batch, tokens, width]` of sequences, heads side by side in the width.
 #[derive(Clone, Debug)]
@@ -27,6 +27,18 @@ impl KeyValues {
         self.keys.elements() + self.values.elements()
     }
 
+    /// The same as attention in this precision sees them: where it would round them each time to bf16, they are kept so, in half
+    /// of the memory. Not where gradients are asked for.
+    #[must_use]
+    pub fn rounded_for(self, precision: Precision) -> Self {
+        match precision.of_activations() {
+            Precision::Bf16 => {
+                Self { keys: ops::to_halves(&self.keys), values: ops::to_halves(&self.values) }
+            }
+            _ => self,
+        }
+    }
+
     /// These and those of later tokens of the same sequences.
     #[must_use]
     pub fn followed_by(&self, later: &Self) -> Self {
@@ -40,13 +52,11 @@ impl KeyValues {
     #[must_use]
     pub fn select(&self, sequences: &[u32]) -> Self {
         let [batch, tokens, width] = self.keys.dims();
-        let select = |x: &Tensor| {
-            ops::gather_rows(&x.reshape(&[batch, tokens * width]), sequences).reshape(&[
-                sequences.len(),
-                tokens,
-                width,
-            ])
-        };
+        let select =
+            |x: &Tensor| {
+                ops::gather_rows(&ops::from_halves(x).reshape(&[batch, tokens * width]), sequences)
+                    .reshape(&[sequences.len(), tokens, width])
+            };
         Self { keys: select(&self.keys), values: select(&self.values) }
     }
 }

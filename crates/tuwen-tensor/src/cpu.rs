@@ -9,6 +9,7 @@ use crate::Targets;
 use crate::device::{
     Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
 };
+use crate::halves::Halves;
 use crate::maps::Maps;
 use crate::pool::HostMemory;
 
@@ -178,8 +179,14 @@ impl Device for Cpu {
         Maps::round(host(x), size, exact)
     }
 
+    fn halves(&self, x: &Buffer) -> Option<Buffer> {
+        let rounds = kernels::has_fast(Precision::Bf16) && Halves::of(x).is_none();
+        rounds.then(|| Halves::round(host(x)))
+    }
+
     fn numbers(&self, x: &Buffer) -> Option<Buffer> {
-        Maps::of(x).map(|maps| filled(x.len(), |x| maps.write(x)))
+        let halves = || Halves::of(x).map(|halves| filled(x.len(), |x| halves.write(x)));
+        Maps::of(x).map(|maps| filled(x.len(), |x| maps.write(x))).or_else(halves)
     }
 
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer {
@@ -210,7 +217,11 @@ impl Device for Cpu {
     ) -> (Buffer, Buffer) {
         let mut lse = scratch(shape.batch * shape.heads * shape.query_len);
         let out = filled(q.len(), |out| {
-            kernels::attention(host(q), host(k), host(v), key_mask, shape, out, Some(host_mut(&mut lse)));
+            let (q, lse) = (host(q), host_mut(&mut lse));
+            match (Halves::of(k), Halves::of(v)) {
+                (Some(k), Some(v)) => k.attend(q, v, key_mask, shape, out, lse),
+                _ => kernels::attention(q, host(k), host(v), key_mask, shape, out, Some(lse)),
+            }
         });
         (out, lse)
     }

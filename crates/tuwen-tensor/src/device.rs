@@ -174,7 +174,11 @@ pub trait Device: Send + Sync + Debug {
     fn maps(&self, _x: &Buffer, _size: [usize; 4], _exact: bool) -> Option<Buffer> {
         None
     }
-    /// The numbers of what [`Device::maps`] made; of other buffers None.
+    /// `x` in bf16 as [`crate::ops::to_halves`] has it, or None where the device has no such form.
+    fn halves(&self, _x: &Buffer) -> Option<Buffer> {
+        None
+    }
+    /// The numbers of what [`Device::maps`] or [`Device::halves`] made; of other buffers None.
     fn numbers(&self, _x: &Buffer) -> Option<Buffer> {
         None
     }
@@ -183,7 +187,8 @@ pub trait Device: Send + Sync + Debug {
     /// Gradient of [`Device::conv2d`] with respect to its weight.
     fn conv2d_backward_weight(&self, x: &Buffer, dy: &Buffer, shape: &ConvShape) -> Buffer;
 
-    /// Multi-head attention: the output and the log-sum-exp of each row of scores.
+    /// Multi-head attention: the output and the log-sum-exp of each row of scores. Both keys and values may be what
+    /// [`Device::halves`] made.
     fn attention(
         &self,
         q: &Buffer,

@@ -11,6 +11,7 @@ pub mod checkpoint;
 mod cpu;
 mod deferred;
 mod device;
+mod halves;
 mod maps;
 pub mod meter;
 pub mod ops;

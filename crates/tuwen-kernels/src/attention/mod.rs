@@ -4,19 +4,22 @@
 //! before or after. The scores of up to 112 queries stay in the second-level cache between the two products, and their
 //! softmax runs there; the matrix of all scores never exists. Training keeps one number for each row of scores, the log
 //! of its sum, and the backward pass computes the probabilities again from it. The limit is the products for long sequences,
-//! and the exponentials for short heads.
+//! and the exponentials for short heads. A few queries ([`few`]) are computed without packing anything.
 
+mod few;
 mod head;
 mod shape;
 mod tasks;
 
+use few::{Few, Rows};
 use head::Head;
 pub use shape::AttentionShape;
 use tasks::{Backward, Forward, Inputs, Weights};
 
+use crate::aligned::Scratch;
 use crate::bf16;
 use crate::gemm::dispatch_in;
-use crate::threads::SendPtr;
+use crate::threads::{CHUNK, SendPtr, WORTH_SHARING, parallel_chunks_mut, parallel_for_work, threads};
 
 /// Attention of `q [batch, queries, heads · dim]` over `k` and `v [batch, keys, heads · dim]`. `key_mask
 /// [batch, keys]` is true where a key may be seen. `lse [batch, heads, queries]` receives the log of the sum of
@@ -37,7 +40,79 @@ pub fn attention(
         key_mask,
         lse.as_ref().map(|l| l.len()),
     );
+    if few::are_few(shape) {
+        return forward_few(q, [k, v].map(Rows::F32), key_mask, shape, out, lse);
+    }
     forward([q, k, v], shape.width(), key_mask, shape, out, lse, None);
+}
+
+/// How many elements hold so many numbers in bf16, two of which share an element.
+pub fn bf16_len(numbers: usize) -> usize {
+    numbers.div_ceil(2)
+}
+
+/// Rounds `x` to bf16: `rounded`, of [`bf16_len`] elements, is what [`attention_to_bf16`] takes.
+pub fn round_to_bf16(x: &[f32], rounded: &mut [f32]) {
+    assert_eq!(rounded.len(), bf16_len(x.len()), "round_to_bf16: room for {} numbers", x.len());
+    parallel_chunks_mut(bf16::halves_mut(rounded), CHUNK, |i, rounded| {
+        let x = &x[i * CHUNK..];
+        bf16::round(x, rounded);
+    });
+}
+
+/// The numbers of [`round_to_bf16`], `x.len()` of them.
+pub fn widen_from_bf16(rounded: &[f32], x: &mut [f32]) {
+    assert_eq!(rounded.len(), bf16_len(x.len()), "widen_from_bf16: {} numbers", x.len());
+    bf16::widen(bf16::halves(rounded), x);
+}
+
+/// [`attention`] to keys and values that [`round_to_bf16`] gave.
+pub fn attention_to_bf16(
+    q: &[f32],
+    [k, v]: [&[f32]; 2],
+    key_mask: Option<&[bool]>,
+    shape: &AttentionShape,
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    let len = shape.batch * shape.key_len * shape.width();
+    let fits = [k, v].iter().all(|kept| kept.len() == bf16_len(len));
+    assert!(fits, "attention_to_bf16: keys and values of {shape:?}");
+    if few::are_few(shape) {
+        shape.check("attention_to_bf16", &[q.len(), out.len()], &[], key_mask, lse.as_ref().map(|l| l.len()));
+        let rows = [k, v].map(|kept| Rows::Bf16(bf16::halves(kept)));
+        return forward_few(q, rows, key_mask, shape, out, lse);
+    }
+    let [mut wide_k, mut wide_v] = [Scratch::take(len), Scratch::take(len)];
+    widen_from_bf16(k, &mut wide_k);
+    widen_from_bf16(v, &mut wide_v);
+    attention(q, &wide_k, &wide_v, key_mask, shape, out, lse);
+}
+
+/// Attention of checked inputs with few queries. A task is some heads of a sequence, so that there are enough for all
+/// threads; their columns stand together in a row.
+fn forward_few(
+    q: &[f32],
+    [k, v]: [Rows; 2],
+    key_mask: Option<&[bool]>,
+    shape: &AttentionShape,
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    let out = SendPtr(out.as_mut_ptr());
+    let lse = lse.map(|lse| SendPtr(lse.as_mut_ptr()));
+    let groups = match threads() {
+        threads if shape.batch.is_multiple_of(threads) => 1,
+        threads => threads.min(shape.heads),
+    };
+    let multiply_adds = 2 * shape.batch * shape.query_len * shape.key_len * shape.width();
+    parallel_for_work(shape.batch * groups, multiply_adds, WORTH_SHARING, |task| {
+        let (sequence, group) = (task / groups, task % groups);
+        let heads = shape.heads * group / groups..shape.heads * (group + 1) / groups;
+        if !heads.is_empty() {
+            dispatch_in(shape.precision, Few { shape, sequence, heads, q, k, v, key_mask, out, lse });
+        }
+    });
 }
 
 /// How many elements hold what [`self_attention`] keeps: queries, keys and values in bf16, two of which share an element.

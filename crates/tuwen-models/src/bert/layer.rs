@@ -111,7 +111,7 @@ impl BertLayer {
 
     /// Keys and values of states for this layer's attention to image `image`, if it looks at one.
     pub(super) fn keys_values(&self, image: usize, states: &Tensor) -> Option<KeyValues> {
-        Some(self.cross.as_ref()?.attention(image).keys_values(states))
+        Some(self.cross.as_ref()?.attention(image).kept_keys_values(states))
     }
 }
 

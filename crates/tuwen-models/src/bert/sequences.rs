@@ -30,6 +30,9 @@ impl Sequences for BertSequences<'_> {
     }
 
     fn select(&mut self, rows: &[u32]) {
+        if rows.iter().copied().eq(0..self.images.len() as u32) {
+            return;
+        }
         self.cache.select(rows);
         let images: Vec<u32> = rows.iter().map(|&row| self.images[row as usize]).collect();
         let of_each: Vec<&[u32]> = images.chunk_by(|a, b| a == b).collect();
