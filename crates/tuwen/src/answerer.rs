@@ -177,7 +177,7 @@ impl<'m> Answerer<'m> {
         let texts: Vec<String> = answers.iter().map(|answer| format!("{answer}{end}")).collect();
         let limit = self.hand.decoder.bert().max_length();
         let batch = tokenizer.encode_batch(&texts, limit, Padding::Longest, Overflow::Error)?;
-        Ok(Candidates { answers, tokens: token_ids(batch).starting_with(self.hand.start) })
+        Ok(Candidates { answers, tokens: TokenIds::from(batch).starting_with(self.hand.start) })
     }
 
     /// The answers of a list to questions about images, the most probable first: those 128 whose first tokens are the most
@@ -213,7 +213,7 @@ impl<'m> Answerer<'m> {
         questions: &[impl AsRef<str>],
         work: impl Fn(EncoderStates, &[u64]) -> Result<Vec<T>, Error>,
     ) -> Result<Vec<T>, Error> {
-        let tokens = token_ids(self.tokens(questions)?);
+        let tokens = TokenIds::from(self.tokens(questions)?);
         let of_each = questions.len() / images.len().max(1);
         let length = |row: usize| {
             tokens.attention_mask.as_ref().map_or(tokens.length, |mask| {
@@ -291,10 +291,6 @@ impl Candidates {
     pub fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
-}
-
-fn token_ids(batch: TokenBatch) -> TokenIds {
-    TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: Some(batch.attention_mask) }
 }
 
 /// States of the images that rows look at. Where each has equally many rows, they are shared.

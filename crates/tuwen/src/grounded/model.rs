@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tuwen_data::image::{Picture, Transform};
-use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, TokenBatch, Truncated};
+use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, Truncated};
 use tuwen_models::bert::{EncoderStates, first_state};
 use tuwen_models::blip::BlipDialect;
 use tuwen_models::clip::ImageFeatures;
@@ -163,10 +163,10 @@ impl GroundedModel {
         };
         let captions: Vec<String> = captions.iter().map(|caption| clean(caption.as_ref())).collect();
         let tokenizer = self.known_tokenizer()?;
-        let batch =
+        let mut batch =
             tokenizer.encode_batch(&captions, self.text_limit(), Padding::Longest, Overflow::Truncate)?;
-        let TokenBatch { ids, attention_mask, truncated, context_length: length } = batch;
-        Ok((TokenIds { ids, length, attention_mask: Some(attention_mask) }, truncated))
+        let truncated = std::mem::take(&mut batch.truncated);
+        Ok((batch.into(), truncated))
     }
 
     /// As [`GroundedModel::tokens`], with the first token that the model's program writes beside an image.
