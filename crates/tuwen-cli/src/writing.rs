@@ -1,9 +1,11 @@
 //! Options of the verbs that write texts, and what comes of them for people and programs.
 
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tuwen::generate::{EarlyStopping, GenerationConfig};
 use tuwen::{Error, WritingOptions, Written};
+use tuwen_data::tokenizer::TokenizerError;
 
 use crate::failure::Failure;
 use crate::models::model_failure;
@@ -176,6 +178,21 @@ pub fn shown(input: &str, texts: &[&Text]) -> String {
 pub fn writing_failure(error: Error) -> Failure {
     match error {
         Error::Generation(_) => Failure::usage(error).hint("see the options under Writing in --help"),
+        error => model_failure(error),
+    }
+}
+
+/// What stands in the way of a list of answers; one that is too long is named.
+pub fn list_failure(error: Error, answers: &[String]) -> Failure {
+    match error {
+        Error::Tokenizer(TokenizerError::TooLong { text, tokens, context_length }) => {
+            let start: String = answers.get(text).map_or("", String::as_str).chars().take(40).collect();
+            let error = anyhow!(
+                "answer {} of the list has {tokens} tokens, the model writes at most {context_length}: \"{start}...\"",
+                text + 1
+            );
+            Failure::usage(error).hint("leave it out, or shorten it")
+        }
         error => model_failure(error),
     }
 }

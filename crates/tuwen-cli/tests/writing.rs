@@ -264,7 +264,7 @@ fn settings_of_a_model_s_files_are_those_of_its_texts() {
     assert_eq!(kept, serde_json::from_str::<Value>(drawn).expect("JSON"));
 
     for (said, expected) in [
-        ("[", "generation_config.json: EOF"),
+        ("{", "generation_config.json: EOF"),
         (
             r#"{"num_beams": "three"}"#,
             "generation_config.json: num_beams is \"three\"; expected a whole number",

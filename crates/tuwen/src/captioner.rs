@@ -69,7 +69,8 @@ impl<'m> Captioner<'m> {
         }
     }
 
-    /// The same, with tokens drawn from the most probable ones that are `top_p` together, as Salesforce's program does it.
+    /// [`Captioner::options`] with tokens drawn from the most probable ones that are `top_p` together, as Salesforce's program
+    /// does it.
     pub fn nucleus(&self, top_p: f32, seed: u64) -> WritingOptions {
         let program = GenerationConfig { repetition_penalty: NUCLEUS_REPETITION_PENALTY, ..self.program() };
         let said = self.defaults().over(program);

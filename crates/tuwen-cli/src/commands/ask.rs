@@ -17,7 +17,7 @@ use crate::labels::{clean, lists};
 use crate::models::model_failure;
 use crate::output::{Made, ResultsOptions, Shown};
 use crate::pipeline::Work;
-use crate::writing::{Text, WritingArguments, shown, writing_failure};
+use crate::writing::{Text, WritingArguments, list_failure, shown, writing_failure};
 
 /// Ranked answers that are shown to people.
 const SHOWN: usize = 5;
@@ -175,7 +175,10 @@ pub fn run(arguments: &Ask, global: &Global, console: &Console) -> Result<Status
     let options = arguments.writing.over(answerer.options(), || answerer.options());
     let settings = format!("{question:?} {answers:?} {options:?}, exact decode {}", images.exact_decode);
     let way = match answers {
-        Some(answers) => Way::Ranked(answerer.candidates(&answers).map_err(model_failure)?),
+        Some(answers) => {
+            let read = answerer.candidates(&answers);
+            Way::Ranked(read.map_err(|error| list_failure(error, &answers))?)
+        }
         None => {
             answerer.check(&options).map_err(writing_failure)?;
             Way::Written(options)

@@ -22,7 +22,7 @@ struct Recorded {
     key: String,
     op: String,
     #[serde(default)]
-    args: Vec<f32>,
+    args: Vec<Value>,
 }
 
 /// What a picture is called behind its name.
@@ -49,7 +49,7 @@ pub fn run(case: &Case) -> Result<Report> {
         for Recorded { key, op, args } in &config.ops {
             let Some(operation) = Operation::named(op) else { continue };
             let tolerance = tolerance(case, op)?;
-            let argument = args.first().copied().unwrap_or(0.0);
+            let argument = args.first().and_then(Value::as_f64).unwrap_or(0.0) as f32;
             // `.zero` is the same on the other picture.
             for (suffix, input) in [("", INPUT), (".zero", WITH_BLACK)] {
                 let name = format!("{picture}.{key}{suffix}");

@@ -131,6 +131,7 @@ impl Writing {
             Some(beams) => {
                 let mut options = captioner.options();
                 options.generation.num_beams = usize::from(beams);
+                options.generation.do_sample = false;
                 options
             }
         };

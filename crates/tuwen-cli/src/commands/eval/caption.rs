@@ -15,7 +15,7 @@ use tuwen_eval::suites::{self, Captioned};
 use tuwen_eval::write_captions;
 use tuwen_tensor::checkpoint::write_atomically;
 
-use super::by_model::ByModel;
+use super::by_model::{ByModel, tell};
 use super::{Expectations, Report, eval_failure, stem, text_failure};
 use crate::arguments::Global;
 use crate::console::Console;
@@ -96,7 +96,7 @@ impl Caption {
         });
         drop(progress);
         let written = written.map_err(eval_failure)?;
-        written.failed.iter().for_each(|reason| console.warn(reason));
+        tell(&written, "captions", console);
         self.model.save(&written.predictions, ["image_id", "caption"])?;
         let failed = written.failed.len();
         self.measure((&written.predictions, &written.references), (model.name(), stem(path), failed), console)

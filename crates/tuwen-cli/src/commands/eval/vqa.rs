@@ -13,7 +13,7 @@ use tuwen_eval::annotations::{
 use tuwen_eval::suites::{self, Answered};
 use tuwen_eval::{Answering, Asking, write_answers};
 
-use super::by_model::ByModel;
+use super::by_model::{ByModel, tell};
 use super::{Expectations, Report, eval_failure, stem, text_failure};
 use crate::arguments::Global;
 use crate::console::Console;
@@ -21,7 +21,7 @@ use crate::failure::{Failure, Status};
 use crate::labels::{clean, lists};
 use crate::lines::Lines;
 use crate::models::model_failure;
-use crate::writing::writing_failure;
+use crate::writing::{list_failure, writing_failure};
 
 /// Arguments of `eval vqa`.
 #[derive(Args)]
@@ -91,8 +91,8 @@ impl Vqa {
         let answerer = model.answerer().map_err(model_failure)?;
         let options = self.model.writing.over(answerer.options(), || answerer.options());
         answerer.check(&options).map_err(writing_failure)?;
-        let candidates = list.as_deref().map(|list| answerer.candidates(list)).transpose();
-        let candidates = candidates.map_err(model_failure)?;
+        let read = |list: &[String]| answerer.candidates(list).map_err(|error| list_failure(error, list));
+        let candidates = list.as_deref().map(read).transpose()?;
         let way = candidates.as_ref().map_or(Answering::Written(&options), Answering::Ranked);
         let known: HashSet<&str> = list.iter().flatten().map(String::as_str).collect();
         let wanted = |question: &Question| {
@@ -105,7 +105,7 @@ impl Vqa {
         });
         drop(progress);
         let written = written.map_err(eval_failure)?;
-        written.failed.iter().for_each(|reason| console.warn(reason));
+        tell(&written, "questions", console);
         self.model.save(&written.predictions, ["question_id", "answer"])?;
         let failed = written.failed.len();
         self.measure((&written.predictions, &written.references), (model.name(), stem(path), failed), console)
