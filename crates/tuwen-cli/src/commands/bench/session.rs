@@ -36,7 +36,7 @@ pub struct Session<'a> {
 
 /// A model in memory.
 enum Loaded {
-    Clip(Towers),
+    Clip(Box<Towers>),
     Grounded(Box<Grounded>),
 }
 
@@ -86,7 +86,7 @@ impl<'a> Session<'a> {
         let options = Options { precision, ..self.global.options() };
         let model: Model = tuwen::load(self.model, &options).map_err(model_failure)?;
         Ok(match &self.files {
-            Opened::Clip(_) => Loaded::Clip(Towers::new(model, precision)?),
+            Opened::Clip(_) => Loaded::Clip(Box::new(Towers::new(model, precision)?)),
             Opened::Grounded(files) => {
                 let model = Grounded::new(model, &files.config, &self.photograph, precision)?;
                 Loaded::Grounded(Box::new(model))
