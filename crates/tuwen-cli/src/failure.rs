@@ -1,6 +1,7 @@
 //! How a run ends: the exit status, and what is said when something is in the way.
 
 use std::fmt::{self, Display};
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 /// The exit status of the program; a contract with scripts.
@@ -56,10 +57,23 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// The same; where there is no room for what is to be written, with what to do once there is.
+    pub fn hint_if_full(self, go_on: &str) -> Self {
+        use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self.io_kind() {
+            Some(FileTooLarge | QuotaExceeded | StorageFull) => self.hint(format!("make room; {go_on}")),
+            _ => self,
+        }
+    }
+
     /// Whether the reader of the output went away, as `head` does; nobody is left to complain to.
     pub fn is_closed_pipe(&self) -> bool {
-        let io = self.error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).next();
-        io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        self.io_kind() == Some(ErrorKind::BrokenPipe)
+    }
+
+    /// What the system says, if it said something.
+    fn io_kind(&self) -> Option<ErrorKind> {
+        self.error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
     }
 }
 
@@ -109,8 +123,11 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_known_through_its_context() {
-        let io = |kind| Failure::from(anyhow::Error::from(std::io::Error::from(kind)).context("writing"));
-        assert!(io(std::io::ErrorKind::BrokenPipe).is_closed_pipe());
-        assert!(!io(std::io::ErrorKind::StorageFull).is_closed_pipe());
+        let io = |kind| Failure::from(anyhow::Error::from(io::Error::from(kind)).context("writing"));
+        assert!(io(ErrorKind::BrokenPipe).is_closed_pipe());
+        assert!(!io(ErrorKind::StorageFull).is_closed_pipe());
+        let full = io(ErrorKind::StorageFull).hint_if_full("go on");
+        assert!(full.to_string().ends_with("\nhint: make room; go on"), "{full}");
+        assert!(!io(ErrorKind::NotFound).hint_if_full("go on").to_string().contains("hint"));
     }
 }

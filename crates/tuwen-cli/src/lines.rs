@@ -18,19 +18,34 @@ pub enum Lines<'a> {
     File(&'a mut BufWriter<std::fs::File>),
 }
 
+/// Refuses a place where no file can be written, before anything is computed that would be lost.
+///
+/// # Errors
+/// What the system says of it.
+pub fn check_place(path: &Path) -> Result<(), Failure> {
+    let mut possible = false;
+    let tried = write_atomically(path, |_| {
+        possible = true;
+        Err(std::io::Error::other("there is nothing to write yet"))
+    });
+    match tried {
+        Err(error) if !possible => Err(Failure::usage(error)),
+        _ => Ok(()),
+    }
+}
+
 impl Lines<'_> {
-    /// Refuses the name of a file that would not tell what is in it.
+    /// Refuses the name of a file that would not tell what is in it, and a place where none can be written.
     ///
     /// # Errors
-    /// An ending other than `.jsonl`.
+    /// An ending other than `.jsonl`; see [`check_place`].
     pub fn check(output: Option<&Path>) -> Result<(), Failure> {
-        match output {
-            Some(path) if path.extension().is_none_or(|suffix| suffix != "jsonl") => {
-                let error = anyhow!("{}: only JSON lines are written here", path.display());
-                Err(Failure::usage(error).hint("give the file the ending .jsonl"))
-            }
-            _ => Ok(()),
+        let Some(path) = output else { return Ok(()) };
+        if path.extension().is_none_or(|suffix| suffix != "jsonl") {
+            let error = anyhow!("{}: only JSON lines are written here", path.display());
+            return Err(Failure::usage(error).hint("give the file the ending .jsonl"));
         }
+        check_place(path)
     }
 
     /// Lets `work` put lines.

@@ -1,9 +1,11 @@
 //! Options of the verbs that write texts, and what comes of them for people and programs.
 
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tuwen::generate::{EarlyStopping, GenerationConfig};
 use tuwen::{Error, WritingOptions, Written};
+use tuwen_data::tokenizer::TokenizerError;
 
 use crate::failure::Failure;
 use crate::models::model_failure;
@@ -15,9 +17,9 @@ pub struct WritingArguments {
     /// Texts that are continued at the same time, of which the best are kept
     #[arg(long, visible_alias = "num-beams", value_name = "N")]
     beams: Option<usize>,
-    /// Texts for each image
-    #[arg(long, visible_alias = "num-return-sequences", value_name = "N", default_value = "1")]
-    num: usize,
+    /// Texts for each image [default: 1]
+    #[arg(long, visible_alias = "num-return-sequences", value_name = "N")]
+    num: Option<usize>,
     /// Most tokens of a text, those of the prompt included
     #[arg(long, value_name = "N", conflicts_with = "max_new_tokens")]
     max_length: Option<usize>,
@@ -27,9 +29,9 @@ pub struct WritingArguments {
     /// Fewest tokens of a text, those of the prompt included
     #[arg(long, value_name = "N")]
     min_length: Option<usize>,
-    /// Draw tokens by their probability
-    #[arg(long, visible_alias = "do-sample")]
-    sample: bool,
+    /// Draw tokens by their probability; `--sample=false` where the model's files say so and it is not wanted
+    #[arg(long, visible_alias = "do-sample", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sample: Option<bool>,
     /// Draw from the most probable tokens that have this probability together (nucleus sampling)
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
@@ -94,7 +96,7 @@ struct Token {
 impl WritingArguments {
     /// Whether tokens are drawn.
     pub fn draws(&self) -> bool {
-        self.sample
+        self.sample == Some(true)
             || self.top_p.is_some()
             || self.top_k.is_some()
             || self.min_p.is_some()
@@ -105,15 +107,21 @@ impl WritingArguments {
     pub fn over(&self, own: WritingOptions, drawn: impl FnOnce() -> WritingOptions) -> WritingOptions {
         let WritingOptions { generation, prompt, .. } = if self.draws() { drawn() } else { own };
         let own = generation;
+        let drawn = self.draws() || (own.do_sample && self.sample.is_none());
+        let num = self.num.unwrap_or(own.num_return_sequences);
         let lengths = match (self.max_new_tokens, self.max_length) {
             (None, None) => (own.max_new_tokens, own.max_length),
             given => given,
         };
         let generation = GenerationConfig {
-            do_sample: self.draws(),
+            do_sample: drawn,
             // Several texts that are not drawn are those of as many beams.
-            num_beams: self.beams.unwrap_or(if self.draws() { 1 } else { own.num_beams.max(self.num) }),
-            num_return_sequences: self.num,
+            num_beams: self.beams.unwrap_or(match (self.draws(), drawn) {
+                (true, _) => 1,
+                (false, true) => own.num_beams,
+                (false, false) => own.num_beams.max(num),
+            }),
+            num_return_sequences: num,
             max_new_tokens: lengths.0,
             max_length: lengths.1,
             min_length: self.min_length.unwrap_or(own.min_length),
@@ -170,6 +178,21 @@ pub fn shown(input: &str, texts: &[&Text]) -> String {
 pub fn writing_failure(error: Error) -> Failure {
     match error {
         Error::Generation(_) => Failure::usage(error).hint("see the options under Writing in --help"),
+        error => model_failure(error),
+    }
+}
+
+/// What stands in the way of a list of answers; one that is too long is named.
+pub fn list_failure(error: Error, answers: &[String]) -> Failure {
+    match error {
+        Error::Tokenizer(TokenizerError::TooLong { text, tokens, context_length }) => {
+            let start: String = answers.get(text).map_or("", String::as_str).chars().take(40).collect();
+            let error = anyhow!(
+                "answer {} of the list has {tokens} tokens, the model writes at most {context_length}: \"{start}...\"",
+                text + 1
+            );
+            Failure::usage(error).hint("leave it out, or shorten it")
+        }
         error => model_failure(error),
     }
 }

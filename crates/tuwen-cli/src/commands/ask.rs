@@ -17,7 +17,7 @@ use crate::labels::{clean, lists};
 use crate::models::model_failure;
 use crate::output::{Made, ResultsOptions, Shown};
 use crate::pipeline::Work;
-use crate::writing::{Text, WritingArguments, shown, writing_failure};
+use crate::writing::{Text, WritingArguments, list_failure, shown, writing_failure};
 
 /// Ranked answers that are shown to people.
 const SHOWN: usize = 5;
@@ -108,15 +108,15 @@ impl Work for Answers<'_> {
     type Output = Result<Vec<Found>, Failure>;
 
     fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        self.answerer.decode(bytes)
+        self.answerer.eye().decode(bytes)
     }
 
     fn prepare(&self, image: &Picture) -> Pixels {
-        self.answerer.prepare(image)
+        self.answerer.eye().prepare(image)
     }
 
     fn batch_size(&self) -> usize {
-        self.answerer.batch_size()
+        self.answerer.eye().batch_size()
     }
 
     fn compute(&self, images: &[Pixels]) -> Self::Output {
@@ -175,7 +175,10 @@ pub fn run(arguments: &Ask, global: &Global, console: &Console) -> Result<Status
     let options = arguments.writing.over(answerer.options(), || answerer.options());
     let settings = format!("{question:?} {answers:?} {options:?}, exact decode {}", images.exact_decode);
     let way = match answers {
-        Some(answers) => Way::Ranked(answerer.candidates(&answers).map_err(model_failure)?),
+        Some(answers) => {
+            let read = answerer.candidates(&answers);
+            Way::Ranked(read.map_err(|error| list_failure(error, &answers))?)
+        }
         None => {
             answerer.check(&options).map_err(writing_failure)?;
             Way::Written(options)

@@ -14,7 +14,7 @@ use crate::images::{ImageInputs, Images, stdin_twice};
 use crate::interrupt::stop_on_interrupt;
 use crate::labels::plural;
 use crate::models::{model_failure, warn_of_cut};
-use crate::output::{Line, Origin, OutputOptions, Run, Target};
+use crate::output::{GO_ON, Line, Origin, OutputOptions, Run, Target};
 use crate::pipeline::{Batch, Kind, Record, each_unseen};
 use crate::texts::{TextInputs, Texts};
 
@@ -78,7 +78,7 @@ pub fn run(arguments: &Embed, global: &Global, console: &Console) -> Result<Stat
     let embedder = if *raw { model.raw_embedder() } else { model.embedder() };
     let job = Job { arguments, console, model, embedder, texts, images };
     let failed = match target {
-        Some(target) => job.write(target)?,
+        Some(target) => job.write(target).map_err(|failure| failure.hint_if_full(GO_ON))?,
         None => job.print()?,
     };
     Ok(Status::after(failed))

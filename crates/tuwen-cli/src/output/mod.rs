@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::pipeline::Record;
 pub use jsonl::Line;
 pub use results::{Made, ResultsOptions, Shown};
-pub use run::{Origin, Run};
+pub use run::{GO_ON, Origin, Run};
 
 /// Where vectors go.
 #[derive(Args)]

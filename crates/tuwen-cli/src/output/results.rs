@@ -4,7 +4,7 @@
 //! end the good ones become the target, which appears as a whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Take, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Take, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -18,10 +18,10 @@ use tuwen::Model;
 use tuwen_tensor::checkpoint::write_atomically;
 
 use super::extended;
-use super::run::{INTERVAL, ORIGIN, changed, damaged, lock, put, remove, remove_files, unfinished};
+use super::run::{GO_ON, INTERVAL, ORIGIN, changed, damaged, lock, put, remove, remove_files, unfinished};
 use crate::console::Console;
 use crate::failure::{Failure, Status};
-use crate::images::ImageInputs;
+use crate::images::{ImageInputs, Images};
 use crate::interrupt::stop_on_interrupt;
 use crate::labels::plural;
 use crate::lines::Lines;
@@ -113,7 +113,19 @@ impl ResultsOptions {
                 })?;
             return Ok(Status::after(failed));
         };
-        let Some(mut run) = Run::open(path.clone(), self, &made(), console)? else {
+        let written = self.write_file(path, (images, opened, work), console, made, line);
+        written.map_err(|failure| failure.hint_if_full(GO_ON))
+    }
+
+    fn write_file<T, L: Shown, W: Work<Output = Result<Vec<T>, Failure>>>(
+        &self,
+        path: &Path,
+        (images, opened, work): (&ImageInputs, Images, W),
+        console: &Console,
+        made: impl FnOnce() -> Made,
+        line: impl Fn(&str, T) -> L,
+    ) -> Result<Status, Failure> {
+        let Some(mut run) = Run::open(path.to_owned(), self, &made(), console)? else {
             console.note(
                 "note: the output is whole already, nothing was done; leave out --resume to replace it",
             );
@@ -214,7 +226,7 @@ impl Run {
             done.push(entry.error.map(|error| format!("{}: {error}", entry.input)));
             line.clear();
         }
-        file.set_len(whole)?;
+        file.set_len(whole).with_context(|| self.directory.join(LINES).display().to_string())?;
         for failed in done {
             match failed {
                 Some(reason) => {
@@ -238,24 +250,30 @@ impl Run {
     }
 
     fn push<L: Serialize>(&mut self, line: &Result<L, Record>) -> Result<()> {
-        match line {
+        let written = match line {
             Ok(line) => {
                 self.rows += 1;
-                serde_json::to_writer(&mut self.out, line)?;
+                serde_json::to_writer(&mut self.out, line)
             }
             Err(record) => {
                 self.failed += 1;
-                serde_json::to_writer(&mut self.out, record)?;
+                serde_json::to_writer(&mut self.out, record)
             }
-        }
-        Ok(self.out.write_all(b"\n")?)
+        };
+        let written = written.map_err(io::Error::from).and_then(|()| self.out.write_all(b"\n"));
+        written.with_context(|| self.lines())
+    }
+
+    /// Where finished lines are.
+    fn lines(&self) -> String {
+        self.directory.join(LINES).display().to_string()
     }
 
     /// Hands what is pending to the system, and now and then to the disk.
     fn flush(&mut self) -> Result<()> {
-        self.out.flush().with_context(|| self.directory.display().to_string())?;
+        self.out.flush().with_context(|| self.lines())?;
         if self.synced.elapsed() >= INTERVAL {
-            self.out.get_ref().sync_data()?;
+            self.out.get_ref().sync_data().with_context(|| self.lines())?;
             self.synced = Instant::now();
         }
         Ok(())
@@ -271,9 +289,9 @@ impl Run {
         cursor.end()?;
         let whole = self.directory.join("whole");
         if self.failed == 0 {
-            fs::rename(self.directory.join(LINES), &whole)?;
+            fs::rename(self.directory.join(LINES), &whole).with_context(|| self.lines())?;
         } else {
-            self.copy_good(&whole)?;
+            self.copy_good(&whole).with_context(|| whole.display().to_string())?;
         }
         put(&whole, &self.target)?;
         remove(&self.directory)?;

@@ -306,6 +306,9 @@ impl Cursor {
     }
 }
 
+/// How a run goes on that had no room.
+pub const GO_ON: &str = "the same command with --resume goes on where it stopped";
+
 /// A run that would be lost.
 pub(super) fn unfinished(directory: &Path, what: &str) -> Failure {
     let error = anyhow!("an unfinished run is in {} ({what})", directory.display());

@@ -1,5 +1,7 @@
 //! Retrieval and zero-shot classification over embeddings.
 
+use std::collections::HashSet;
+
 use tuwen::Embeddings;
 
 use super::{Metrics, classification, rank};
@@ -10,7 +12,7 @@ fn recall(ranks: &[usize], k: usize) -> f64 {
 }
 
 /// Recall at 1, 5 and 10 in both directions, in percent. A query is answered at k if at least one correct item is
-/// among its k nearest; an image has several correct texts, a text has one image.
+/// among its k nearest; an image has several correct texts, a text has one image. Images without a text are no queries.
 ///
 /// `image_of_text[t]` is the row of the image that text t describes. `mean_recall` is the mean of the six.
 pub fn retrieval(images: &Embeddings, texts: &Embeddings, image_of_text: &[usize]) -> Metrics {
@@ -30,7 +32,10 @@ pub fn retrieval_by_scores(
             |(query, scores): (usize, &Vec<f32>)| rank(scores, |candidate| correct(query, candidate));
         scores.iter().enumerate().map(rank_of).collect::<Vec<_>>()
     };
-    let text_ranks = ranks(of_texts, &|image, text| image_of_text[text] == image);
+    let described: HashSet<usize> = image_of_text.iter().copied().collect();
+    let mut text_ranks = ranks(of_texts, &|image, text| image_of_text[text] == image);
+    let mut images = 0..;
+    text_ranks.retain(|_| images.next().is_some_and(|image| described.contains(&image)));
     let image_ranks = ranks(of_images, &|text, image| image_of_text[text] == image);
     let directions = [("image_to_text", &text_ranks), ("text_to_image", &image_ranks)];
     let recalls = directions.into_iter().flat_map(|(direction, ranks)| {
@@ -71,6 +76,15 @@ mod tests {
         assert_eq!(metrics["text_to_image_recall_at_1"], 25.0);
         assert_eq!(metrics["text_to_image_recall_at_10"], 100.0);
         assert!((metrics["mean_recall"] - (50.0 + 100.0 + 100.0 + 25.0 + 100.0 + 100.0) / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_image_without_a_text_is_no_query() {
+        let images = rows(&[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]);
+        let texts = rows(&[[0.99, 0.1], [0.1, 0.99]]);
+        let metrics = retrieval(&images, &texts, &[0, 2]);
+        assert_eq!(metrics["image_to_text_recall_at_1"], 100.0);
+        assert_eq!(metrics["text_to_image_recall_at_1"], 100.0);
     }
 
     #[test]

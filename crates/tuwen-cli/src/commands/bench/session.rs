@@ -37,7 +37,7 @@ pub struct Session<'a> {
 /// A model in memory.
 enum Loaded {
     Clip(Towers),
-    Grounded(Grounded),
+    Grounded(Box<Grounded>),
 }
 
 impl<'a> Session<'a> {
@@ -88,7 +88,8 @@ impl<'a> Session<'a> {
         Ok(match &self.files {
             Opened::Clip(_) => Loaded::Clip(Towers::new(model, precision)?),
             Opened::Grounded(files) => {
-                Loaded::Grounded(Grounded::new(model, &files.config, &self.photograph, precision)?)
+                let model = Grounded::new(model, &files.config, &self.photograph, precision)?;
+                Loaded::Grounded(Box::new(model))
             }
         })
     }

@@ -25,6 +25,12 @@ pub struct Retrieval {
 impl Retrieval {
     pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         measure("retrieval", (&self.data, &self.common), (global, console), |measured| {
+            let without = measured.encoded.samples.iter().filter(|sample| sample.texts.is_empty()).count();
+            if without > 0 {
+                console.warn(format_args!(
+                    "{without} images come without captions: texts are not looked for with them"
+                ));
+            }
             match measured.model.pair_scorer() {
                 Ok(scorer) if self.rerank > 0 => self.rerank(measured, scorer, console),
                 _ => suites::retrieval(&measured.embedder, measured.encoded),
