@@ -2,8 +2,8 @@
 
   checkpoints.py NAME DIR
 
-NAME is clip-vit-base-patch32 or clip-vit-large-patch14-336 (transformers' layout), or clip-rn50 (open_clip's). DIR appears
-whole or not at all.
+NAME is clip-vit-base-patch32, clip-vit-large-patch14-336 or blip-caption-base (transformers' layout), or clip-rn50
+(open_clip's). DIR appears whole or not at all.
 """
 
 import json
@@ -18,7 +18,12 @@ TRANSFORMERS = {
     "clip-vit-base-patch32": (768, 12, 32, 224, 512, 512),
     "clip-vit-large-patch14-336": (1024, 24, 14, 336, 768, 768),
 }
+BLIP = ["blip-caption-base"]
 OPEN_CLIP = {"clip-rn50": "RN50-quickgelu"}
+
+# Tokens of BERT's vocabulary that have a meaning; the others are made up.
+SPECIAL = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}
+WORDS = 30522
 
 
 def write_transformers(name, directory):
@@ -32,6 +37,19 @@ def write_transformers(name, directory):
                 bos_token_id=49406, eos_token_id=49407, pad_token_id=1)
     CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=joint)).save_pretrained(directory)
     CLIPImageProcessor(size=dict(shortest_edge=side), crop_size=dict(height=side, width=side)).save_pretrained(directory)
+
+
+def write_blip(directory):
+    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
+
+    # The default of the vision tower, 1e-10, is less than anything that was ever trained.
+    config = BlipConfig(vision_config=dict(initializer_range=0.02))
+    BlipForConditionalGeneration(config).save_pretrained(directory)
+    side = config.vision_config.image_size
+    BlipImageProcessor(size=dict(height=side, width=side)).save_pretrained(directory)
+    words = (SPECIAL.get(i, f"word{i}") for i in range(WORDS))
+    (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
+    (directory / "tokenizer_config.json").write_text(json.dumps(dict(do_lower_case=True, tokenizer_class="BertTokenizer")))
 
 
 def write_open_clip(name, directory):
@@ -55,10 +73,12 @@ def main():
     torch.manual_seed(0)
     if name in TRANSFORMERS:
         write_transformers(name, part)
+    elif name in BLIP:
+        write_blip(part)
     elif name in OPEN_CLIP:
         write_open_clip(name, part)
     else:
-        sys.exit(f"no model {name!r}; there are {', '.join([*TRANSFORMERS, *OPEN_CLIP])}")
+        sys.exit(f"no model {name!r}; there are {', '.join([*TRANSFORMERS, *BLIP, *OPEN_CLIP])}")
     part.rename(directory)
 
 

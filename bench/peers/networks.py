@@ -26,12 +26,24 @@ def load(directory, stage):
     """The tower of `encode_image` or `encode_text`, in f32; nothing of the other one is loaded."""
     if not (directory / "config.json").exists():
         return load_open_clip(directory, stage)
+    if json.loads((directory / "config.json").read_text())["model_type"] == "blip":
+        return load_blip(directory, stage)
     from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
     image = stage == "encode_image"
     kind = CLIPVisionModelWithProjection if image else CLIPTextModelWithProjection
     model = kind.from_pretrained(directory, attn_implementation="sdpa", dtype=torch.float32)
     return Tower(model, "image_embeds" if image else "text_embeds").eval()
+
+
+def load_blip(directory, stage):
+    """The image encoder of a captioner."""
+    if stage != "encode_image":
+        raise ValueError(f"{stage} of BLIP is not measured")
+    from transformers import BlipForConditionalGeneration
+
+    model = BlipForConditionalGeneration.from_pretrained(directory, dtype=torch.float32)
+    return Tower(model.vision_model, "last_hidden_state").eval()
 
 
 def load_open_clip(directory, stage):

@@ -20,6 +20,7 @@ from importlib import metadata
 
 ENCODE = ["encode_image", "encode_text"]
 EVERYTHING = [*ENCODE, "train_step", "start_up"]
+CAPTION = [stage + beams for stage in ("caption_first_token", "caption_token") for beams in ("", "_beams3")]
 
 # Name: module, package, precision, stages.
 PEERS = {
@@ -27,6 +28,8 @@ PEERS = {
     "torch-compile": ("with_torch", "torch", "f32", [*ENCODE, "train_step"]),
     "torch-bf16": ("with_torch", "torch", "bf16", EVERYTHING),
     "torch-compile-bf16": ("with_torch", "torch", "bf16", [*ENCODE, "train_step"]),
+    "transformers": ("captioning", "transformers", "f32", CAPTION),
+    "transformers-bf16": ("captioning", "transformers", "bf16", CAPTION),
     "ort": ("with_ort", "onnxruntime", "f32", [*ENCODE, "start_up"]),
     "ort-int8": ("with_ort", "onnxruntime", "int8", [*ENCODE, "start_up"]),
     "openvino": ("with_openvino", "openvino", "f32", [*ENCODE, "start_up"]),

@@ -3,6 +3,7 @@
 //! A case is checked from its files alone: what kind it is, which weights it has and how close is close enough are read
 //! from them.
 
+mod augmentation;
 mod case;
 mod exchange;
 mod forward;
@@ -32,6 +33,8 @@ enum Kind {
     Grounded,
     /// Images to numbers.
     Preparation,
+    /// Operations on images.
+    Augmentation,
     /// Texts to ids.
     Tokenization,
     /// A loss, its gradients and steps of the optimizer.
@@ -43,7 +46,7 @@ enum Kind {
 /// A case of a kind that is not supported yet.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0}: cases of this kind are not supported yet (forward passes of CLIP, BLIP and ALBEF, training of CLIP, zero-shot classification, image preparation and tokenization are)"
+    "{0}: cases of this kind are not supported yet (forward passes of CLIP, BLIP and ALBEF, training of CLIP, zero-shot classification, image preparation, RandAugment and tokenization are)"
 )]
 pub struct Unsupported(String);
 
@@ -58,6 +61,7 @@ pub fn verify(folder: &Path) -> Result<Report> {
         Some(Kind::Grounded) => grounded::run(&case),
         Some(Kind::ZeroShot) => zero_shot::run(&case),
         Some(Kind::Preparation) => preparation::run(&case),
+        Some(Kind::Augmentation) => augmentation::run(&case),
         Some(Kind::Tokenization) => tokenization::run(&case),
         Some(Kind::Training) => training::run(&case),
         Some(Kind::Exchange) => exchange::run(&case),
@@ -67,8 +71,11 @@ pub fn verify(folder: &Path) -> Result<Report> {
 
 fn kind(case: &Case) -> Result<Option<Kind>> {
     type Fits = fn(&Case) -> Result<bool>;
-    let without_network: [(Kind, Fits); 2] =
-        [(Kind::Tokenization, tokenization::fits), (Kind::Preparation, preparation::fits)];
+    let without_network: [(Kind, Fits); 3] = [
+        (Kind::Tokenization, tokenization::fits),
+        (Kind::Preparation, preparation::fits),
+        (Kind::Augmentation, augmentation::fits),
+    ];
     let with_network: [(Kind, Fits); 5] = [
         (Kind::Grounded, grounded::fits),
         (Kind::Training, training::fits),

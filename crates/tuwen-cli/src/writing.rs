@@ -15,9 +15,9 @@ pub struct WritingArguments {
     /// Texts that are continued at the same time, of which the best are kept
     #[arg(long, visible_alias = "num-beams", value_name = "N")]
     beams: Option<usize>,
-    /// Texts for each image
-    #[arg(long, visible_alias = "num-return-sequences", value_name = "N", default_value = "1")]
-    num: usize,
+    /// Texts for each image [default: 1]
+    #[arg(long, visible_alias = "num-return-sequences", value_name = "N")]
+    num: Option<usize>,
     /// Most tokens of a text, those of the prompt included
     #[arg(long, value_name = "N", conflicts_with = "max_new_tokens")]
     max_length: Option<usize>,
@@ -27,9 +27,9 @@ pub struct WritingArguments {
     /// Fewest tokens of a text, those of the prompt included
     #[arg(long, value_name = "N")]
     min_length: Option<usize>,
-    /// Draw tokens by their probability
-    #[arg(long, visible_alias = "do-sample")]
-    sample: bool,
+    /// Draw tokens by their probability; `--sample=false` where the model's files say so and it is not wanted
+    #[arg(long, visible_alias = "do-sample", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    sample: Option<bool>,
     /// Draw from the most probable tokens that have this probability together (nucleus sampling)
     #[arg(long, value_name = "P")]
     top_p: Option<f32>,
@@ -94,7 +94,7 @@ struct Token {
 impl WritingArguments {
     /// Whether tokens are drawn.
     pub fn draws(&self) -> bool {
-        self.sample
+        self.sample == Some(true)
             || self.top_p.is_some()
             || self.top_k.is_some()
             || self.min_p.is_some()
@@ -105,15 +105,21 @@ impl WritingArguments {
     pub fn over(&self, own: WritingOptions, drawn: impl FnOnce() -> WritingOptions) -> WritingOptions {
         let WritingOptions { generation, prompt, .. } = if self.draws() { drawn() } else { own };
         let own = generation;
+        let drawn = self.draws() || (own.do_sample && self.sample.is_none());
+        let num = self.num.unwrap_or(own.num_return_sequences);
         let lengths = match (self.max_new_tokens, self.max_length) {
             (None, None) => (own.max_new_tokens, own.max_length),
             given => given,
         };
         let generation = GenerationConfig {
-            do_sample: self.draws(),
+            do_sample: drawn,
             // Several texts that are not drawn are those of as many beams.
-            num_beams: self.beams.unwrap_or(if self.draws() { 1 } else { own.num_beams.max(self.num) }),
-            num_return_sequences: self.num,
+            num_beams: self.beams.unwrap_or(match (self.draws(), drawn) {
+                (true, _) => 1,
+                (false, true) => own.num_beams,
+                (false, false) => own.num_beams.max(num),
+            }),
+            num_return_sequences: num,
             max_new_tokens: lengths.0,
             max_length: lengths.1,
             min_length: self.min_length.unwrap_or(own.min_length),

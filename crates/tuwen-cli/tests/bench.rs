@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{json_lines, run, stderr, workplace};
+use common::{fixtures, json_lines, run, stderr, workplace};
+use serde_json::Value;
 
 #[test]
 fn every_stage_has_its_line() {
@@ -50,4 +51,39 @@ fn what_cannot_be_measured_is_refused() {
         assert!(message.contains(said), "{arguments:?}: {message}");
         assert!(output.stdout.is_empty());
     }
+}
+
+#[test]
+fn a_captioner_has_stages_of_its_own() {
+    let Some(fixtures) = fixtures() else { return };
+    let model = fixtures.join("blip-sf-tiny-caption/model.pth");
+    let (place, model) = (workplace(), model.to_string_lossy());
+    let lines = json_lines(place.path(), &["bench", &model, "--seconds", "0", "--batch", "1,2"], 0);
+    let of_stage =
+        |stage: &str| -> Vec<&Value> { lines.iter().filter(|line| line["stage"] == stage).collect() };
+    let flops = |stage: &str| -> Vec<u64> {
+        let lines = of_stage(stage);
+        let batches: Vec<_> = lines.iter().map(|line| line["batch"].as_u64()).collect();
+        assert_eq!(batches, [Some(1), Some(2)], "{stage}");
+        for line in &lines {
+            assert!(line["seconds"].as_f64() > Some(0.0) && line["bytes"].as_u64() > Some(0), "{line}");
+        }
+        lines.iter().map(|line| line["flops"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(lines.len(), 2 + 2 * 5);
+    let (first, token) = (flops("caption_first_token"), flops("caption_token"));
+    assert!(first[0] > flops("encode_image")[0]);
+    assert_eq!((first[1], token[1]), (2 * first[0], 2 * token[0]));
+    // The first token of beams is that of one; from then on they take three steps in one.
+    assert_eq!(flops("caption_first_token_beams3"), first);
+    assert_eq!(flops("caption_token_beams3"), token.iter().map(|flops| 3 * flops).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stage_that_a_model_has_not_is_refused() {
+    let place = workplace();
+    let output = run(place.path(), &["bench", "model", "--stage", "caption_token"]);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("no stage caption_token; it has decode, resize, encode_image"), "{message}");
 }

@@ -148,6 +148,7 @@ fn what_is_wrong_is_one_line() {
         (and(&["--document-frequencies", "types.txt"]), "types.txt: no document frequencies"),
         (and(&["--output", "items.csv"]), "only JSON lines"),
         (and(&["--function-words", "nowhere"]), "cannot read nowhere"),
+        ([&VQA[..], &["--question-types", "types.txt"]].concat(), "add --questions"),
     ] {
         let output = run(path, &arguments);
         let message = stderr(&output);

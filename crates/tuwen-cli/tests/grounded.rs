@@ -176,8 +176,17 @@ fn parameters_are_counted_by_module() {
     assert_eq!(line["total"], 223_744_258);
     assert_eq!((part("vision_model"), part("text_encoder")), (Some(86_090_496), Some(137_258_496)));
     assert_eq!(json_lines(place.path(), &["params", "albef"], 0)[0]["total"], 209_937_725);
-    let said = stderr(&run(place.path(), &["params", "blip-base", "--what-if", "width=0.5"]));
-    assert!(said.contains("blip-base: only the sizes of CLIP models can be changed"), "{said}");
+    let other = ["params", "blip-image-captioning-base", "--what-if", "image=480,text.depth=6,vocab=x2"];
+    let line = &json_lines(place.path(), &other, 0)[0];
+    let sizes: Vec<_> = line["what_if"]["changes"].as_array().expect("changes").iter().collect();
+    assert_eq!(sizes.len(), 3, "{sizes:?}");
+    // 900 positions in place of 576, 30524 words more with their biases, and six layers less.
+    let layer = 2 * (4 * 768 * 769) + 768 * 3072 * 2 + 3072 + 768 + 3 * 2 * 768;
+    let difference = (900 - 576) * 768 + 30_524 * 769 - 6 * layer;
+    let total = |report: &serde_json::Value| report["total"].as_i64().expect("a total");
+    assert_eq!(total(&line["what_if"]) - total(line), difference);
+    let said = stderr(&run(place.path(), &["params", "blip-vqa-base", "--what-if", "joint=64"]));
+    assert!(said.contains("joint: this model has no joint space of images and texts"), "{said}");
     let Some(tiny) = checkpoint("blip-sf-tiny-vqa") else { return };
     let line = &json_lines(place.path(), &["params", &tiny], 0)[0];
     assert!(line["image"]["flops"].as_u64() > Some(0) && line["text"]["flops"].as_u64() > Some(0), "{line}");

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{fixtures, json_lines, run, stderr};
 use tuwen_tensor::checkpoint::{RawTensor, TensorSource, open, write_safetensors};
 
-const CASES: [&str; 26] = [
+const CASES: [&str; 27] = [
     "clip-vit-hf-tiny",
     "clip-vit-hf-gelu-tiny",
     "clip-vit-openai-tiny",
@@ -34,6 +34,7 @@ const CASES: [&str; 26] = [
     "blip-sf-nlvr-tiny",
     "blip-sf-pretrain-tiny",
     "blip-sf-retrieval-tiny",
+    "blip-randaugment",
     "albef-sf-pretrain-tiny",
     "albef-sf-retrieval-tiny",
 ];

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{fixtures, json_lines, run, stderr, workplace};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The path of a model among the reference results.
 fn model(case: &str) -> Option<String> {
@@ -200,9 +200,79 @@ fn what_a_model_writes_is_measured() {
         fs::write(place.path().join(format!("{image}.json")), qa).expect("written");
     }
     fs::write(place.path().join("list.txt"), "red\nblue\n").expect("written");
+    let typed = [
+        json!({"question": "what color is it?", "answer": "red", "answer_type": "other", "question_type": "what color"}),
+        json!({"question": "is it?", "answer": "no", "answer_type": "yes/no"}),
+    ];
+    fs::write(place.path().join("photos/green.json"), json!({ "qa": typed }).to_string()).expect("written");
+    fs::write(place.path().join("types.txt"), "what color is\nis\n").expect("written");
+    let by_type = ["eval", "vqa", "photos", "--question-types", "types.txt"];
+    let measured = lines(place.path(), &by_type, &answerer);
+    let names: Vec<&str> = measured.iter().filter_map(|line| line["metric"].as_str()).collect();
+    let types = ["answer_type:other", "answer_type:yes/no"].into_iter();
+    let types = types.chain(["question_type:is", "question_type:what color", "question_type:what color is"]);
+    assert_eq!(names[2..], types.collect::<Vec<_>>(), "{names:?}");
     let list = ["--answers-file", "list.txt", "--answerable"];
     let measured = lines(place.path(), &[&["eval", "vqa", "photos"], &list[..]].concat(), &answerer);
     assert!(metric(&measured, "accuracy"), "{measured:?}");
     let written = lines(place.path(), &["eval", "vqa", "photos"], &answerer);
     assert!(metric(&written, "accuracy"), "{written:?}");
+}
+
+/// The captioner in transformers' layout, with a `generation_config.json`.
+fn with_generation_config(place: &Path, said: &str) -> Option<String> {
+    let original = captioner()?;
+    if !place.join("hf").exists() {
+        let output = run(place, &["convert", &original, "hf", "--to", "hf"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    fs::write(place.join("hf/generation_config.json"), said).expect("written");
+    Some("hf".to_owned())
+}
+
+#[test]
+fn settings_of_a_model_s_files_are_those_of_its_texts() {
+    let place = workplace();
+    let said = r#"{"max_new_tokens": 2, "num_beams": 3, "num_return_sequences": 2, "num_beam_groups": 3}"#;
+    let Some(model) = with_generation_config(place.path(), said) else { return };
+    let tokens = |line: &Value| -> Vec<usize> {
+        texts(line, "captions").iter().map(|caption| texts(caption, "tokens").len()).collect()
+    };
+    let own = lines(place.path(), &["caption", "red.png", "--scores"], &model).remove(0);
+    assert!(tokens(&own).len() == 2 && tokens(&own).iter().all(|&tokens| tokens <= 2), "{own}");
+    let flags = ["--max-new-tokens", "5", "--min-length", "6", "--beams", "1", "--num", "1"];
+    let asked = lines(place.path(), &[&["caption", "red.png", "--scores"], &flags[..]].concat(), &model);
+    assert_eq!(tokens(&asked[0]), [5]);
+    let told = stderr(&run(place.path(), &["caption", "red.png", "--model", &model]));
+    assert!(told.contains("generation_config.json: num_beam_groups 3 is left aside"), "{told}");
+
+    let drawn = r#"{"do_sample": true, "temperature": 5.0, "max_new_tokens": 9}"#;
+    with_generation_config(place.path(), drawn).expect("there");
+    let caption = |more: &[&str]| {
+        lines(place.path(), &[&["caption", "red.png"], more].concat(), &model).remove(0)["captions"].clone()
+    };
+    let seeds = ["1", "2", "3", "4"].map(|seed| caption(&["--seed", seed]));
+    assert!(seeds.iter().any(|captions| *captions != seeds[0]), "{seeds:?}");
+    let not_drawn = ["1", "2"].map(|seed| caption(&["--seed", seed, "--sample=false"]));
+    assert_eq!(not_drawn[0], not_drawn[1]);
+
+    // What is converted keeps them.
+    let output = run(place.path(), &["convert", &model, "again", "--to", "hf"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let kept = fs::read_to_string(place.path().join("again/generation_config.json")).expect("written");
+    let kept: Value = serde_json::from_str(&kept).expect("JSON");
+    assert_eq!(kept, serde_json::from_str::<Value>(drawn).expect("JSON"));
+
+    for (said, expected) in [
+        ("[", "generation_config.json: EOF"),
+        (
+            r#"{"num_beams": "three"}"#,
+            "generation_config.json: num_beams is \"three\"; expected a whole number",
+        ),
+        (r#"{"max_length": 100000}"#, "generation_config.json: max_length is 100000; expected at most"),
+    ] {
+        with_generation_config(place.path(), said).expect("there");
+        let said = refused(place.path(), &["caption", "red.png"], &model, 3);
+        assert!(said.contains(expected), "{said}");
+    }
 }

@@ -34,6 +34,8 @@ pub struct LoaderOptions {
     pub require_text: bool,
     /// Whether a question is text enough where one is required.
     pub questions_suffice: bool,
+    /// Whether texts are about two images: a sample with one counts as broken. Otherwise a second image is passed over.
+    pub two_images: bool,
     /// Most texts, and most questions, that are drawn of a sample for a batch.
     pub texts_per_sample: usize,
     /// Width and height of the images.
@@ -65,6 +67,7 @@ impl Default for LoaderOptions {
             drop_last: true,
             require_text: true,
             questions_suffice: false,
+            two_images: false,
             texts_per_sample: 1,
             image_size: 224,
             mean: OPENAI_MEAN,
@@ -83,6 +86,8 @@ impl Default for LoaderOptions {
 pub struct Batch {
     /// Normalised images: (sample, channel, row, column).
     pub pixel_values: Vec<f32>,
+    /// The same of the images on the right, where texts are about two.
+    pub second_pixel_values: Vec<f32>,
     /// A text for each sample.
     pub texts: Vec<String>,
     /// All texts that were drawn for each sample; the first is that of `texts`.

@@ -31,7 +31,7 @@ impl Dataset for MadeUp {
         let image = if (self.broken)(index) { b"no image".to_vec() } else { png(20, 12, index as u8) };
         let texts = (0..3).map(|text| format!("text {text} of {index}")).collect();
         let key = format!("{}/{index}", self.name);
-        Ok(Sample { key, image, texts, class_name: None, label: Some(index as i64), questions: Vec::new() })
+        Ok(Sample { key, image, texts, label: Some(index as i64), ..Sample::default() })
     }
 }
 

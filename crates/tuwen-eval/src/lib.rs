@@ -18,4 +18,4 @@ pub use classes::Classes;
 pub use encode::{Encoded, Encoder, encode};
 pub use error::EvalError;
 pub use metrics::Metrics;
-pub use written::{Answering, WrittenTexts, write_answers, write_captions};
+pub use written::{Answering, Asking, WrittenTexts, write_answers, write_captions};

@@ -5,7 +5,7 @@ use tuwen_data::dataset::{Dataset, Question};
 
 use crate::EvalError;
 use crate::annotations::{
-    CaptionPredictions, CaptionReferences, Keyed, VqaPredictions, VqaQuestion, VqaQuestions,
+    CaptionPredictions, CaptionReferences, Keyed, QuestionTypes, VqaPredictions, VqaQuestion, VqaQuestions,
 };
 use crate::encode::each_chunk;
 
@@ -29,6 +29,17 @@ pub enum Answering<'a> {
     Ranked(&'a Candidates),
 }
 
+/// Which questions are asked, and how they are answered.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// How answers come about.
+    pub way: Answering<'a>,
+    /// Whether a question is to be asked.
+    pub wanted: &'a dyn Fn(&Question) -> bool,
+    /// By what questions are sorted whose type the data do not say.
+    pub types: Option<&'a QuestionTypes>,
+}
+
 /// A caption for each image that has captions; `done` is told how many more samples were read.
 ///
 /// # Errors
@@ -41,7 +52,7 @@ pub fn write_captions(
     done: &mut dyn FnMut(usize),
 ) -> Result<WrittenTexts<CaptionPredictions, CaptionReferences>, EvalError> {
     let (mut predictions, mut references) = (Vec::new(), Vec::new());
-    let prepare = |picture: &Picture| captioner.prepare(picture);
+    let prepare = |picture: &Picture| captioner.eye().prepare(picture);
     let failed = each_chunk(dataset, prepare, done, |samples, images| {
         let written = captioner.caption(&images, options).map_err(model_error)?;
         for (sample, texts) in samples.into_iter().zip(written) {
@@ -63,19 +74,19 @@ pub fn write_captions(
     })
 }
 
-/// An answer to each question that `wanted` says is to be asked. Ids are those of the samples with the number of the question.
+/// An answer to each question that is to be asked. Ids are those of the samples with the number of the question.
 ///
 /// # Errors
 /// As [`write_captions`], of questions.
 pub fn write_answers(
     answerer: &Answerer<'_>,
-    (way, wanted): (Answering<'_>, &dyn Fn(&Question) -> bool),
+    Asking { way, wanted, types }: Asking<'_>,
     model: &str,
     dataset: &dyn Dataset,
     done: &mut dyn FnMut(usize),
 ) -> Result<WrittenTexts<VqaPredictions, VqaQuestions>, EvalError> {
     let (mut predictions, mut references) = (Vec::new(), Vec::new());
-    let prepare = |picture: &Picture| answerer.prepare(picture);
+    let prepare = |picture: &Picture| answerer.eye().prepare(picture);
     let failed = each_chunk(dataset, prepare, done, |samples, images| {
         for (sample, image) in samples.into_iter().zip(images) {
             let asked = sample.questions.into_iter().enumerate().filter(|(_, question)| wanted(question));
@@ -89,8 +100,7 @@ pub fn write_answers(
             for ((number, question), answer) in asked.into_iter().zip(answers) {
                 let id = format!("{}#{number}", sample.key);
                 predictions.push((id.clone(), answer));
-                let answers = question.answers;
-                references.push((id, VqaQuestion { answers, answer_type: None, question_type: None }));
+                references.push((id, measured(question, types)));
             }
         }
         Ok(())
@@ -103,6 +113,13 @@ pub fn write_answers(
         references: Keyed::new(dataset.name(), "question", references)?,
         failed,
     })
+}
+
+/// What an answer to a question is measured by.
+fn measured(question: Question, types: Option<&QuestionTypes>) -> VqaQuestion {
+    let Question { question, answers, answer_type, question_type } = question;
+    let sorted = || types.map(|types| types.of(&question).to_owned());
+    VqaQuestion { answers, answer_type, question_type: question_type.or_else(sorted) }
 }
 
 /// The best answer to each question about an image.

@@ -69,6 +69,8 @@ pub struct Scores {
     pub itm: Option<f32>,
     /// The cosine, in `-1..=1`.
     pub itc: Option<f32>,
+    /// Whether the text was longer than the model reads, so that only its beginning was scored.
+    pub cut: bool,
 }
 
 /// The models of a job, which see pictures in the same terms.

@@ -1,5 +1,7 @@
 //! Token ids as networks take them.
 
+use tuwen_data::tokenizer::TokenBatch;
+
 /// Token ids of a batch of texts, padded to one length.
 #[derive(Clone, Debug)]
 pub struct TokenIds {
@@ -59,6 +61,14 @@ impl TokenIds {
     pub fn starting_with(mut self, id: u32) -> Self {
         self.ids.iter_mut().step_by(self.length.max(1)).for_each(|first| *first = id);
         self
+    }
+}
+
+/// All texts of a tokenizer's batch, with its mask.
+impl From<TokenBatch> for TokenIds {
+    fn from(batch: TokenBatch) -> Self {
+        let TokenBatch { ids, attention_mask, context_length: length, .. } = batch;
+        Self { ids, length, attention_mask: Some(attention_mask) }
     }
 }
 

@@ -1,9 +1,14 @@
 //! Changes to the sizes of a model, as a user writes them: `width=0.5,text.depth=6`.
 
+mod grounded;
+mod tower;
+
 use std::fmt;
 use std::str::FromStr;
 
 use crate::clip::config::ConfigError;
+
+pub(crate) use tower::{Sizes, half, heads_of, set};
 
 /// A tower of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

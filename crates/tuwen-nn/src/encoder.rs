@@ -76,7 +76,11 @@ impl Encoder {
         let mut hidden = x.clone();
         for (i, layer) in layers.iter().enumerate() {
             let (layer, mask) = (layer.clone(), mask.clone());
-            hidden = pass.block(&hidden, move |x, _| layer.forward(x, mask.of_layer()));
+            let drop_path = pass.drop_path(i, self.layers.len());
+            hidden = pass.block(&hidden, move |x, _| match drop_path {
+                Some(drop_path) => layer.forward_dropping(x, mask.of_layer(), drop_path),
+                None => layer.forward(x, mask.of_layer()),
+            });
             pass.record(|| format!("{}.layers.{i}", self.name), || hidden.clone());
         }
         hidden
@@ -169,6 +173,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn layers_are_left_out_for_whole_samples_the_same_when_computed_again() {
+        let (encoder, _) = encoder(3);
+        let plain =
+            |pass: &Pass| no_grad(|| encoder.forward(&input(), &SequenceMask::default(), pass)).to_vec();
+        let run = |checkpointing| {
+            let pass = Pass::train().with_checkpointing(checkpointing).with_drop_path(0.9, 5);
+            let x = input().leaf();
+            let y = encoder.forward(&x, &SequenceMask::default(), &pass);
+            (y.to_vec(), ops::sum(&ops::mul(&y, &y)).backward().take(&x).expect("x is a leaf").to_vec())
+        };
+        let (kept, again) = (run(false), run(true));
+        assert!(kept.0 == again.0 && close(&kept.1, &again.1));
+        assert_ne!(kept.0, plain(&Pass::eval()));
+        assert_eq!(plain(&Pass::eval().with_drop_path(0.9, 5)), plain(&Pass::eval()));
+        // A rate of nothing is the layer itself, in other words.
+        let layer = &encoder.layers[1];
+        let none = crate::DropPath { rate: 0.0, seed: 1 };
+        let [by_branches, fused] = [
+            no_grad(|| layer.forward_dropping(&input(), SequenceMask::default().of_layer(), none)),
+            no_grad(|| layer.forward(&input(), SequenceMask::default().of_layer())),
+        ]
+        .map(|x| x.to_vec());
+        assert!(close(&by_branches, &fused));
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl KeyValues {
         self.keys.shape()[1]
     }
 
+    /// Numbers of both together.
+    pub fn elements(&self) -> usize {
+        self.keys.elements() + self.values.elements()
+    }
+
     /// These and those of later tokens of the same sequences.
     #[must_use]
     pub fn followed_by(&self, later: &Self) -> Self {

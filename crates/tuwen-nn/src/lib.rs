@@ -3,6 +3,7 @@
 mod attention;
 mod collective;
 mod conv;
+mod drop_path;
 mod encoder;
 mod init;
 mod key_values;
@@ -19,6 +20,7 @@ mod transformer;
 pub use attention::{MultiHeadAttention, SeenBy};
 pub use collective::{Collective, Single, ThreadRank};
 pub use conv::ConvBatchNorm;
+pub use drop_path::DropPath;
 pub use encoder::{Encoder, SequenceMask};
 pub use init::Init;
 pub use key_values::KeyValues;

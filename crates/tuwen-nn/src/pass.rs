@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use tuwen_tensor::{Tensor, checkpoint_of, ops};
 
+use crate::DropPath;
+
 /// Mode and trace of a forward pass.
 #[derive(Default)]
 pub struct Pass {
@@ -12,6 +14,8 @@ pub struct Pass {
     all_tokens: bool,
     trace: Option<RefCell<Vec<(String, Tensor)>>>,
     dropout: Option<Dropout>,
+    /// The rate of the last layer; that of the first is zero.
+    drop_path: Option<Dropout>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +83,20 @@ impl Pass {
         Self { dropout: (rate > 0.0 && self.is_training()).then_some(dropout), ..self }
     }
 
+    /// Leaves out branches of image encoders for some samples, in training: with this rate in the last layer, none in the
+    /// first, and as much more as a layer is higher between them. The seed decides which.
+    pub fn with_drop_path(self, rate: f32, seed: u64) -> Self {
+        let drop_path = Dropout { rate, seed, drawn: Cell::new(0) };
+        Self { drop_path: (rate > 0.0 && self.is_training()).then_some(drop_path), ..self }
+    }
+
+    /// What layer `layer` of so many leaves out, if this pass does so.
+    pub(crate) fn drop_path(&self, layer: usize, layers: usize) -> Option<DropPath> {
+        let drop_path = self.drop_path.as_ref().filter(|_| layer > 0)?;
+        let rate = drop_path.rate * layer as f32 / (layers - 1) as f32;
+        Some(DropPath { rate, seed: drop_path.next() })
+    }
+
     /// Whether the states of all tokens are computed, though only one is pooled.
     pub fn is_of_all_tokens(&self) -> bool {
         self.all_tokens
@@ -96,8 +114,8 @@ impl Pass {
 
     /// A training pass as this one that leaves no trace.
     pub fn rehearsal(&self) -> Self {
-        let dropout = self.dropout.clone();
-        Self { all_tokens: self.all_tokens, dropout, ..Self::rehearse() }
+        let (dropout, drop_path) = (self.dropout.clone(), self.drop_path.clone());
+        Self { all_tokens: self.all_tokens, dropout, drop_path, ..Self::rehearse() }
             .with_checkpointing(self.checkpointing)
     }
 

@@ -35,7 +35,14 @@ struct Root {
 enum Origin {
     Load(Arc<dyn TensorSource>),
     Compare(Arc<dyn TensorSource>),
-    Init { seed: u64 },
+    Init {
+        seed: u64,
+    },
+    /// Loads what is there in the right shape, draws the rest.
+    Start {
+        source: Arc<dyn TensorSource>,
+        seed: u64,
+    },
     Count,
 }
 
@@ -129,6 +136,12 @@ impl Scope {
     /// Draws every parameter; the seed and the names decide the values.
     pub fn init(seed: u64) -> Self {
         Self::root(Origin::Init { seed }, true)
+    }
+
+    /// Loads for further training what a checkpoint has by name and shape, and draws the rest as [`Scope::init`] does. What
+    /// the checkpoint has besides is left.
+    pub fn start_from(source: Arc<dyn TensorSource>, seed: u64) -> Self {
+        Self::root(Origin::Start { source, seed }, true)
     }
 
     /// Notes names and shapes only: the network takes no memory, and computes nothing when it runs
@@ -251,7 +264,10 @@ impl Scope {
     fn entry(&self, name: &str, shape: &[usize], init: Init, kind: Kind, origin: &Origin) -> Param {
         let name = self.name(&name);
         let value = match origin {
-            Origin::Init { seed } => {
+            Origin::Start { source, .. } if source.info(&name).is_some_and(|info| info.shape == shape) => {
+                self.read(source, &name, shape)
+            }
+            Origin::Init { seed } | Origin::Start { seed, .. } => {
                 let init = init.spread(self.root.spread.get().copied().unwrap_or(1.0));
                 Tensor::new(&init.draw(shape.iter().product(), *seed, &name), shape)
             }
@@ -328,6 +344,10 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use tuwen_tensor::checkpoint::RawTensor;
+
     use super::*;
 
     #[test]
@@ -343,6 +363,25 @@ mod tests {
         assert_eq!(precision(&scope.enter("a")), Precision::Int8);
         assert_eq!(precision(&scope.finer().enter("b")), Precision::Bf16);
         assert_eq!(precision(&scope.finer().finer().finer().enter("c")), Precision::F32);
+    }
+
+    #[test]
+    fn a_start_loads_what_fits_and_draws_the_rest_as_ever() {
+        let draw = |scope: Scope| {
+            let [a, b] = ["a", "b"].map(|name| scope.param(name, &[2], Init::Normal(1.0)).value().to_vec());
+            (a, b, scope.finish())
+        };
+        let (fresh_a, fresh_b, _) = draw(Scope::init(3));
+        let tensor = |shape: &[usize], values: &[f32]| RawTensor::from_f32(shape, values);
+        let source = BTreeMap::from([
+            ("a".to_owned(), tensor(&[2], &[5.0, 6.0])),
+            ("b".to_owned(), tensor(&[1], &[7.0])),
+            ("c".to_owned(), tensor(&[1], &[8.0])),
+        ]);
+        let (a, b, parameters) = draw(Scope::start_from(Arc::new(source), 3));
+        assert_eq!((a.as_slice(), &b), (&[5.0, 6.0][..], &fresh_b));
+        assert_ne!(a, fresh_a);
+        assert_eq!(parameters.expect("nothing is missing").trainable().count(), 2);
     }
 
     #[test]

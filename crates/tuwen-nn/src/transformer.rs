@@ -2,7 +2,7 @@
 
 use tuwen_tensor::{Activation, AttentionMask, Tensor, ops};
 
-use crate::{Init, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
+use crate::{DropPath, Init, LayerNorm, Linear, Mlp, MultiHeadAttention, Scope};
 
 /// Sizes of a layer.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,14 @@ impl EncoderLayer {
     /// Shapes: `[batch, tokens, hidden_size]` to the same.
     pub fn forward(&self, x: &Tensor, mask: AttentionMask) -> Tensor {
         self.mlp_of_normed(&self.self_attn.forward(&self.layer_norm1.forward(x), mask, Some(x)))
+    }
+
+    /// As [`EncoderLayer::forward`] where both branches are left out for some samples.
+    pub(crate) fn forward_dropping(&self, x: &Tensor, mask: AttentionMask, drop_path: DropPath) -> Tensor {
+        let attended = self.self_attn.forward(&self.layer_norm1.forward(x), mask, None);
+        let x = ops::add(&drop_path.apply(&attended, 0), x);
+        let y = self.mlp.forward(&self.layer_norm2.forward(&x), None);
+        ops::add(&drop_path.apply(&y, 1), &x)
     }
 
     /// As [`EncoderLayer::forward`] for one token of each sequence, at these positions: all give keys and values, the

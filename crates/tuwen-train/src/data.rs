@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_data::loader::{Batch, Loader, LoaderOptions, Share, Survey};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions, Survey};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
 use tuwen_eval::Classes;
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
@@ -10,7 +10,7 @@ use tuwen_tensor::Tensor;
 
 use crate::classification::LabelledBatch;
 use crate::contrastive::{ClipBatch, Pairs};
-use crate::{BatchSource, Recipe, Sources, TrainError};
+use crate::{BatchSource, GroundedPreparation, Recipe, Sources, TrainError};
 
 /// How images and texts are brought to the form that a network takes.
 #[derive(Clone)]
@@ -48,6 +48,11 @@ pub(crate) struct Images {
 }
 
 impl Images {
+    pub(crate) fn of_grounded(preparation: &GroundedPreparation) -> Self {
+        let transform = &preparation.processor.transform;
+        Self { size: preparation.image_size, mean: transform.mean, std: transform.std }
+    }
+
     fn of(preparation: &Preparation) -> Self {
         let transform = &preparation.processor.transform;
         Self { size: preparation.image_size, mean: transform.mean, std: transform.std }
@@ -112,17 +117,8 @@ impl Parts {
         (0..count).map(move |_| Ok(batches.by_ref().take(parts as usize).collect::<Result<_, _>>()?))
     }
 
-    pub(crate) fn failures(&self) -> u64 {
-        self.loader.failure_count()
-    }
-
-    pub(crate) fn shares(&self) -> Vec<Share> {
-        self.loader.shares()
-    }
-
-    pub(crate) fn failed_samples(&self) -> Vec<String> {
-        let failures = self.loader.failures().into_iter();
-        failures.map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
+    pub(crate) fn loader(&self) -> &Loader {
+        &self.loader
     }
 }
 
@@ -170,16 +166,8 @@ impl BatchSource for ContrastiveData {
         }))
     }
 
-    fn failures(&self) -> u64 {
-        self.parts.failures()
-    }
-
-    fn shares(&self) -> Vec<Share> {
-        self.parts.shares()
-    }
-
-    fn failed_samples(&self) -> Vec<String> {
-        self.parts.failed_samples()
+    fn loader(&self) -> Option<&Loader> {
+        Some(self.parts.loader())
     }
 }
 
@@ -222,16 +210,8 @@ impl BatchSource for ClassificationData {
         }))
     }
 
-    fn failures(&self) -> u64 {
-        self.parts.failures()
-    }
-
-    fn shares(&self) -> Vec<Share> {
-        self.parts.shares()
-    }
-
-    fn failed_samples(&self) -> Vec<String> {
-        self.parts.failed_samples()
+    fn loader(&self) -> Option<&Loader> {
+        Some(self.parts.loader())
     }
 }
 

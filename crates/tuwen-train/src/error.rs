@@ -126,6 +126,9 @@ pub enum TrainError {
     /// A checkpoint file could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] tuwen_tensor::checkpoint::CheckpointError),
+    /// Texts that cannot be written.
+    #[error(transparent)]
+    Generation(#[from] tuwen_models::generate::GenerationError),
     /// A checkpoint does not fit a configuration.
     #[error(transparent)]
     Load(#[from] tuwen_nn::LoadReport),

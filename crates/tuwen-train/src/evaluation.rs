@@ -1,7 +1,7 @@
 //! Evaluations of a model in training on held-out data.
 
 use tuwen::{Embeddings, ImageFeatures, LinearClassifier, Picture};
-use tuwen_data::dataset::{self, DatasetSpec};
+use tuwen_data::dataset;
 use tuwen_eval::{Classes, Encoded, Encoder, EvalError, Metrics, encode, metrics, suites};
 use tuwen_models::clip::{Clip, ClipConfig};
 use tuwen_nn::Pass;
@@ -54,8 +54,7 @@ pub(crate) fn run(
     recipe: &Recipe,
     eval: &Eval,
 ) -> Result<Metrics, TrainError> {
-    let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
-    let dataset = dataset::open(&recipe.dataset(&spec))?;
+    let dataset = dataset::open(&recipe.dataset(&eval.dataset()))?;
     let fail = |error: EvalError| TrainError::Eval { eval: eval.name(), reason: error.to_string() };
     let measure = || -> Result<Metrics, EvalError> {
         let encoded = encode(towers, dataset.as_ref(), &mut |_| ())?;

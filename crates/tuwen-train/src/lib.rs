@@ -28,9 +28,9 @@ pub use contrastive::{ClipBatch, Contrastive, Pairs};
 pub use data::{ClassificationData, ContrastiveData, Preparation};
 pub use error::TrainError;
 pub use grounded::{
-    AlbefSettings, Asked, CaptionedImages, Fused, FusedBatch, FusedData, FusedPairs, Grounded, GroundedBatch,
-    GroundedData, GroundedPart, GroundedPreparation, Keys, Masked, Negatives, Place, PlacedBatch, Taught,
-    Teacher,
+    AlbefSettings, Asked, CaptionedImages, Fused, FusedAnswers, FusedBatch, FusedData, FusedPairs, Grounded,
+    GroundedBatch, GroundedData, GroundedPart, GroundedPreparation, Judge, Judged, JudgedBatch, JudgedData,
+    Keys, Masked, Negatives, Place, PlacedBatch, Taught, Teacher,
 };
 pub use log::{EvalRecord, Log, StepRecord};
 pub use objective::{BatchSource, Loss, Objective};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tuwen_data::loader::Share;
+use tuwen_data::loader::{Loader, Share};
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, ops};
 
@@ -19,6 +19,11 @@ pub trait Objective {
 
     /// Everything that is saved and, where trainable, learnt.
     fn parameters(&self) -> &Parameters;
+
+    /// What is worth saying of the model before the first step, a line each: what it begins with.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// Settings of the optimizer: those of the recipe, and the model's own where it has none.
     fn optimizer_settings(&self, recipe: &Recipe) -> Settings;
@@ -64,16 +69,24 @@ pub trait BatchSource {
     /// The batches of one pass from `first` on.
     fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<Self::Batch, TrainError>>>;
 
+    /// What reads the samples, if anything does.
+    fn loader(&self) -> Option<&Loader> {
+        None
+    }
+
     /// Samples that could not be read so far.
-    fn failures(&self) -> u64;
+    fn failures(&self) -> u64 {
+        self.loader().map_or(0, Loader::failure_count)
+    }
 
     /// What each of several data sets gives to an epoch.
     fn shares(&self) -> Vec<Share> {
-        Vec::new()
+        self.loader().map(Loader::shares).unwrap_or_default()
     }
 
     /// What could not be read so far, in words.
     fn failed_samples(&self) -> Vec<String> {
-        Vec::new()
+        let failures = self.loader().map(Loader::failures).unwrap_or_default();
+        failures.into_iter().map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
     }
 }

@@ -22,7 +22,9 @@ use tuwen_tensor::checkpoint::{Overlay, RawTensor, replace_directory};
 use crate::classification::Classification;
 use crate::contrastive::Contrastive;
 use crate::data::{ClassificationData, ContrastiveData, Preparation};
-use crate::grounded::{self, Fused, FusedData, Grounded, GroundedData};
+use crate::grounded::{
+    self, Fused, FusedAnswers, FusedData, Grounded, GroundedData, Judge, JudgedData, Planned,
+};
 use crate::memory::Plan;
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
@@ -83,10 +85,26 @@ pub fn blip(
     sources: &Sources,
     start: Start,
 ) -> Result<Trainer<Grounded, GroundedData>, TrainError> {
-    let (config, preparation, scope) = grounded::parts(&recipe, sources, start)?;
+    let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
     let data = GroundedData::new(&recipe, sources, preparation.clone())?;
     let blip = Blip::new(&config, scope)?;
-    let objective = Grounded::new(blip, config, preparation, &recipe)?;
+    let objective = Grounded::new(blip, config, preparation, &recipe)?.with_notes(notes);
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares training of BLIP for NLVR2: tokenizer, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`].
+pub fn nlvr2(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<Judge, JudgedData>, TrainError> {
+    let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
+    let data = JudgedData::new(&recipe, sources, preparation.clone())?;
+    let blip = Blip::new(&config, scope)?;
+    let objective = Judge::new(blip, config, preparation, &recipe).with_notes(notes);
     Trainer::new(recipe, objective, data, start)
 }
 
@@ -99,10 +117,26 @@ pub fn albef(
     sources: &Sources,
     start: Start,
 ) -> Result<Trainer<Fused, FusedData>, TrainError> {
-    let (config, preparation, scope) = grounded::albef_parts(&recipe, sources, start)?;
+    let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
     let data = FusedData::new(&recipe, sources, preparation.clone())?;
     let albef = Albef::new(&config, scope)?;
-    let objective = Fused::new(albef, config, preparation, &recipe)?;
+    let objective = Fused::new(albef, config, preparation, &recipe)?.with_notes(notes);
+    Trainer::new(recipe, objective, data, start)
+}
+
+/// Prepares training of ALBEF for questions: tokenizer, network, data, and the state of the newest checkpoint.
+///
+/// # Errors
+/// As [`contrastive`].
+pub fn albef_vqa(
+    recipe: Recipe,
+    sources: &Sources,
+    start: Start,
+) -> Result<Trainer<FusedAnswers, GroundedData>, TrainError> {
+    let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
+    let data = GroundedData::of_answers(&recipe, sources, preparation.clone())?;
+    let albef = Albef::new(&config, scope)?;
+    let objective = FusedAnswers::new(albef, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)
 }
 

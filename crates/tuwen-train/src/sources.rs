@@ -6,7 +6,7 @@ use tuwen_data::check::{CheckOptions, Source, SourceReport, check};
 use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec, Sample};
 use tuwen_eval::{Classes, EvalError};
 
-use crate::recipe::Objective;
+use crate::recipe::{AlbefLearns, Objective, Task};
 use crate::{Recipe, TrainError};
 
 /// The data sets of a recipe, in its order.
@@ -16,6 +16,8 @@ pub struct Sources {
     of_classes: bool,
     /// Whether questions are learnt too.
     of_questions: bool,
+    /// Whether sentences about two images are, each of which stands beside several pairs of them.
+    of_two_images: bool,
 }
 
 struct Opened {
@@ -26,8 +28,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn to_check(&self, of_questions: bool) -> Source<'_> {
-        Source { dataset: &*self.dataset, texts_repeat: self.has_templates || of_questions }
+    fn to_check(&self, texts_repeat: bool) -> Source<'_> {
+        Source { dataset: &*self.dataset, texts_repeat: self.has_templates || texts_repeat }
     }
 }
 
@@ -46,7 +48,9 @@ impl Sources {
         Ok(Self {
             all,
             of_classes: objective == Objective::Classification,
-            of_questions: objective == Objective::Blip && recipe.blip.answers(),
+            of_questions: objective == Objective::Blip && recipe.blip.answers()
+                || objective == Objective::Albef && recipe.albef.task == AlbefLearns::Vqa,
+            of_two_images: objective == Objective::Blip && recipe.blip.task == Task::Nlvr2,
         })
     }
 
@@ -60,7 +64,8 @@ impl Sources {
         let options =
             CheckOptions { classes: self.of_classes, questions: self.of_questions, ..options.clone() };
         // The same is asked about many images.
-        let sources: Vec<Source> = self.all.iter().map(|source| source.to_check(self.of_questions)).collect();
+        let sources: Vec<Source> =
+            self.all.iter().map(|source| source.to_check(self.of_questions || self.of_two_images)).collect();
         check(&sources, &options, progress)
     }
 

@@ -13,7 +13,7 @@ use tuwen_models::clip::{Clip, TokenIds};
 use tuwen_nn::{ContrastiveLoss, PairLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{TensorSource, open};
-use tuwen_train::{Decay, Optimizer, Schedule, Settings};
+use tuwen_train::{Optimizer, Schedule, Settings};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON")
@@ -111,7 +111,7 @@ impl Reference {
             lr: number(&numbers["lr"]),
             warmup_steps: numbers["warmup"].as_u64().expect("a count"),
             total_steps: numbers["total_steps"].as_u64().expect("a count"),
-            decay: Decay::Cosine,
+            ..Schedule::default()
         };
         let mut optimizer = Optimizer::new(self.clip.parameters(), &[], settings);
         // "about three times |loss - loss_float64| + 1e-3 * loss + 2e-5"

@@ -1,6 +1,5 @@
 //! Questions about images to answers, written or of a closed list.
 
-use tuwen_data::image::{ImageError, Picture};
 use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, TokenBatch, Truncated};
 use tuwen_models::TokenIds;
 use tuwen_models::albef::Albef;
@@ -10,14 +9,12 @@ use tuwen_models::generate::{BeamRules, GenerationConfig, Silent};
 use tuwen_nn::Pass;
 use tuwen_tensor::no_grad;
 
-use crate::writing::{Eye, Hand, stream_with};
+use crate::writing::{Hand, end_of, stream_with};
 use crate::{
-    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
+    Ability, Error, Eye, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
     WritingOptions, Written,
 };
 
-/// Images that are looked at together.
-const IMAGE_BATCH: usize = 8;
 /// Candidates that are scored as a whole: `k_test` of the original programs.
 const SCORED: usize = 128;
 /// Words and tokens of a question that salesforce/BLIP reads.
@@ -78,7 +75,7 @@ impl<'m> Answerer<'m> {
     pub fn new(model: &'m GroundedModel) -> Result<Self, Error> {
         model.require(Ability::Answer)?;
         let tokenizer = model.known_tokenizer()?;
-        let hand = |decoder, start| Hand { decoder, tokenizer, start, drops_prompt: true };
+        let hand = |decoder, start, end| Hand { decoder, tokenizer, start, end, drops_prompt: true };
         let answerer = |hand, reader, dialect, limit| Self { eye: Eye(model), hand, reader, limit, dialect };
         Ok(match (model.config(), model.network()) {
             (GroundedConfig::Blip(config), GroundedNetwork::Blip(blip)) => {
@@ -89,19 +86,21 @@ impl<'m> Answerer<'m> {
                     BlipDialect::Salesforce => (Dialect::Blip, positions.min(BLIP_TOKENS)),
                 };
                 let reader = Reader::Blip(blip, config.grounded_start());
-                answerer(hand(blip.text_decoder, config.tokens.dec), reader, dialect, limit)
+                let hand = hand(blip.text_decoder, config.tokens.dec, end_of(config, tokenizer));
+                answerer(hand, reader, dialect, limit)
             }
             (GroundedConfig::Albef(config), GroundedNetwork::Albef(albef)) => {
                 let decoder = albef.text_decoder().expect("it is able to");
                 let limit = config.text.max_position_embeddings;
-                answerer(hand(decoder, tokenizer.start_id()), Reader::Albef(albef), Dialect::Albef, limit)
+                let hand = hand(decoder, tokenizer.start_id(), tokenizer.end_id());
+                answerer(hand, Reader::Albef(albef), Dialect::Albef, limit)
             }
             _ => unreachable!("a network is of its configuration"),
         })
     }
 
-    /// Settings of the program that the model is of: three beams of at most 10 tokens in Salesforce's, the most probable
-    /// tokens in transformers.
+    /// Settings of the program that the model is of, three beams of at most 10 tokens in Salesforce's, the most probable tokens
+    /// in transformers; over them what the model's files say.
     pub fn options(&self) -> WritingOptions {
         let generation = match self.dialect {
             Dialect::HuggingFace => self.hand.generation(BeamRules::Transformers5),
@@ -112,6 +111,7 @@ impl<'m> Answerer<'m> {
                 ..self.hand.generation(BeamRules::Transformers4)
             },
         };
+        let generation = self.eye.0.files().generation.over(generation);
         WritingOptions { generation, ..WritingOptions::default() }
     }
 
@@ -123,22 +123,9 @@ impl<'m> Answerer<'m> {
         self.hand.check(options)
     }
 
-    /// Images that go through the network together.
-    pub fn batch_size(&self) -> usize {
-        IMAGE_BATCH
-    }
-
-    /// Decodes an image file for [`Answerer::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
-    ///
-    /// # Errors
-    /// See [`Picture::decode`].
-    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        self.eye.decode(bytes)
-    }
-
-    /// Prepares an image; several can be at once on several threads.
-    pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.0.prepare(image)
+    /// What prepares images and looks at them.
+    pub fn eye(&self) -> Eye<'m> {
+        self.eye
     }
 
     /// Looks at images once, to ask several questions about them.
@@ -190,7 +177,7 @@ impl<'m> Answerer<'m> {
         let texts: Vec<String> = answers.iter().map(|answer| format!("{answer}{end}")).collect();
         let limit = self.hand.decoder.bert().max_length();
         let batch = tokenizer.encode_batch(&texts, limit, Padding::Longest, Overflow::Error)?;
-        Ok(Candidates { answers, tokens: token_ids(batch).starting_with(self.hand.start) })
+        Ok(Candidates { answers, tokens: TokenIds::from(batch).starting_with(self.hand.start) })
     }
 
     /// The answers of a list to questions about images, the most probable first: those 128 whose first tokens are the most
@@ -226,7 +213,7 @@ impl<'m> Answerer<'m> {
         questions: &[impl AsRef<str>],
         work: impl Fn(EncoderStates, &[u64]) -> Result<Vec<T>, Error>,
     ) -> Result<Vec<T>, Error> {
-        let tokens = token_ids(self.tokens(questions)?);
+        let tokens = TokenIds::from(self.tokens(questions)?);
         let of_each = questions.len() / images.len().max(1);
         let length = |row: usize| {
             tokens.attention_mask.as_ref().map_or(tokens.length, |mask| {
@@ -304,10 +291,6 @@ impl Candidates {
     pub fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
-}
-
-fn token_ids(batch: TokenBatch) -> TokenIds {
-    TokenIds { ids: batch.ids, length: batch.context_length, attention_mask: Some(batch.attention_mask) }
 }
 
 /// States of the images that rows look at. Where each has equally many rows, they are shared.

@@ -1,14 +1,13 @@
 //! Images to captions.
 
-use tuwen_data::image::{ImageError, Picture};
 use tuwen_models::bert::EncoderStates;
 use tuwen_models::blip::BlipDialect;
-use tuwen_models::generate::{BeamRules, GenerationConfig, Listener, Silent};
+use tuwen_models::generate::{BeamRules, GenerationConfig, GenerationDefaults, Listener, Silent};
 use tuwen_tensor::{Tensor, no_grad};
 
-use crate::writing::{Eye, Hand};
+use crate::writing::{Hand, end_of};
 use crate::{
-    Ability, Error, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
+    Ability, Error, Eye, GroundedConfig, GroundedModel, GroundedNetwork, Model, Pixels, SeenImages,
     WritingOptions, Written,
 };
 
@@ -35,19 +34,31 @@ impl<'m> Captioner<'m> {
             unreachable!("ALBEF writes no captions")
         };
         let captioner = blip.captioner().expect("it is able to");
+        let tokenizer = model.known_tokenizer()?;
         let hand = Hand {
             decoder: captioner.text_decoder,
-            tokenizer: model.known_tokenizer()?,
+            tokenizer,
             start: config.tokens.dec,
+            end: end_of(config, tokenizer),
             drops_prompt: config.dialect == BlipDialect::Salesforce,
         };
         Ok(Self { eye: Eye(model), hand, dialect: config.dialect })
     }
 
-    /// Settings of the program that the model is of: three beams of 5 to 20 tokens after "a picture of " in Salesforce's,
-    /// the most probable tokens in transformers.
+    /// Settings of the program that the model is of, three beams of 5 to 20 tokens after "a picture of " in Salesforce's, the
+    /// most probable tokens in transformers; over them what the model's files say.
     pub fn options(&self) -> WritingOptions {
-        let generation = match self.dialect {
+        let generation = self.defaults().over(self.program());
+        WritingOptions { generation, prompt: self.dialect.prompt().to_owned(), stop: Vec::new() }
+    }
+
+    /// What the model's files say of how its captions are written.
+    pub fn defaults(&self) -> &'m GenerationDefaults {
+        &self.eye.0.files().generation
+    }
+
+    fn program(&self) -> GenerationConfig {
+        match self.dialect {
             BlipDialect::HuggingFace => self.hand.generation(BeamRules::Transformers5),
             BlipDialect::Salesforce => GenerationConfig {
                 num_beams: 3,
@@ -55,22 +66,15 @@ impl<'m> Captioner<'m> {
                 min_length: 5,
                 ..self.hand.generation(BeamRules::Transformers4)
             },
-        };
-        WritingOptions { generation, prompt: self.dialect.prompt().to_owned(), stop: Vec::new() }
+        }
     }
 
     /// The same, with tokens drawn from the most probable ones that are `top_p` together, as Salesforce's program does it.
     pub fn nucleus(&self, top_p: f32, seed: u64) -> WritingOptions {
-        let WritingOptions { generation, prompt, stop } = self.options();
-        let generation = GenerationConfig {
-            num_beams: 1,
-            do_sample: true,
-            top_p,
-            seed,
-            repetition_penalty: NUCLEUS_REPETITION_PENALTY,
-            ..generation
-        };
-        WritingOptions { generation, prompt, stop }
+        let program = GenerationConfig { repetition_penalty: NUCLEUS_REPETITION_PENALTY, ..self.program() };
+        let said = self.defaults().over(program);
+        let generation = GenerationConfig { num_beams: 1, do_sample: true, top_p, seed, ..said };
+        WritingOptions { generation, ..self.options() }
     }
 
     /// Whether captions can be written so.
@@ -81,22 +85,9 @@ impl<'m> Captioner<'m> {
         self.hand.check(options)
     }
 
-    /// Images that go through the network together in [`Captioner::caption`].
-    pub fn batch_size(&self) -> usize {
-        GroundedModel::IMAGE_BATCH
-    }
-
-    /// Decodes an image file for [`Captioner::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
-    ///
-    /// # Errors
-    /// See [`Picture::decode`].
-    pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        self.eye.decode(bytes)
-    }
-
-    /// Prepares an image; several can be at once on several threads.
-    pub fn prepare(&self, image: &Picture) -> Pixels {
-        self.eye.0.prepare(image)
+    /// What prepares images and looks at them.
+    pub fn eye(&self) -> Eye<'m> {
+        self.eye
     }
 
     /// Captions of images: for each as many as `options` ask for, the best first.
@@ -105,7 +96,7 @@ impl<'m> Captioner<'m> {
     /// Options that contradict themselves.
     pub fn caption(&self, images: &[Pixels], options: &WritingOptions) -> Result<Vec<Vec<Written>>, Error> {
         let batches =
-            images.chunks(GroundedModel::IMAGE_BATCH).map(|batch| self.write(&self.look(batch), options));
+            images.chunks(self.eye.batch_size()).map(|batch| self.write(&self.look(batch), options));
         Ok(batches.collect::<Result<Vec<_>, _>>()?.concat())
     }
 

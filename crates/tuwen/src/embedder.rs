@@ -1,14 +1,15 @@
 //! Images and texts to vectors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use tuwen_data::image::{ImageError, Picture, RgbImage};
+use tuwen_data::image::{ImageError, Picture};
 use tuwen_data::tokenizer::Truncated;
 use tuwen_kernels::parallel_chunks_mut;
 use tuwen_models::clip::ImageFeatures;
-use tuwen_tensor::Tensor;
 
-use crate::{Embeddings, Error, Model, Precision};
+use crate::pixels::pixel_values;
+use crate::{Embeddings, Error, Model, Pixels, Precision};
 
 /// Images that go through the network together: enough to keep it busy, few enough for small memories
 /// and for progress to be seen.
@@ -22,17 +23,6 @@ pub struct Embedder<'m> {
     pub(crate) model: &'m Model,
     /// What images are described by; texts keep the length that their tower gives unless it is normalised.
     pub(crate) features: ImageFeatures,
-}
-
-/// An image of the size that the network takes.
-#[derive(Clone, Debug)]
-pub struct Pixels(pub(crate) RgbImage);
-
-impl From<RgbImage> for Pixels {
-    /// An image that the model's own transform was applied to.
-    fn from(image: RgbImage) -> Self {
-        Self(image)
-    }
 }
 
 /// Vectors of texts.
@@ -75,20 +65,12 @@ impl Embedder<'_> {
 
     /// Vectors of images.
     pub fn images(&self, images: &[Picture]) -> Embeddings {
-        let batches = images.chunks(IMAGE_BATCH);
-        self.embed_batches(
-            batches.map(|batch| {
-                self.pixel_values(batch.len(), |i, normalize| normalize(&self.prepare(&batch[i])))
-            }),
-        )
+        self.embed(images.chunks(IMAGE_BATCH).map(|batch| Cow::Owned(self.prepare_all(batch))))
     }
 
     /// Vectors of prepared images.
     pub fn pixels(&self, images: &[Pixels]) -> Embeddings {
-        let batches = images.chunks(IMAGE_BATCH);
-        self.embed_batches(
-            batches.map(|batch| self.pixel_values(batch.len(), |i, normalize| normalize(&batch[i]))),
-        )
+        self.embed(images.chunks(IMAGE_BATCH).map(Cow::Borrowed))
     }
 
     /// Vectors of texts; what occurs several times is computed once.
@@ -109,27 +91,18 @@ impl Embedder<'_> {
         Ok(Texts { embeddings: Embeddings::new(values, dim), truncated })
     }
 
-    /// Numbers in a prepared image.
-    fn pixel_count(&self) -> usize {
-        let size = self.model.towers.image_size();
-        3 * size * size
+    /// Prepares images on all threads.
+    fn prepare_all(&self, images: &[Picture]) -> Vec<Pixels> {
+        let mut prepared = vec![None; images.len()];
+        parallel_chunks_mut(&mut prepared, 1, |i, slot| slot[0] = Some(self.prepare(&images[i])));
+        prepared.into_iter().flatten().collect()
     }
 
-    /// The numbers of `count` images; `image` hands that of an index on.
-    fn pixel_values(&self, count: usize, image: impl Fn(usize, &mut dyn FnMut(&Pixels)) + Sync) -> Vec<f32> {
-        let normalizer = self.model.transform().normalizer();
-        let mut values = vec![0.0; count * self.pixel_count()];
-        parallel_chunks_mut(&mut values, self.pixel_count(), |i, out| {
-            image(i, &mut |pixels| normalizer.apply(&pixels.0, out));
-        });
-        values
-    }
-
-    fn embed_batches(&self, batches: impl Iterator<Item = Vec<f32>>) -> Embeddings {
-        let size = self.model.towers.image_size();
-        let embed = |values: Vec<f32>| {
-            let pixel_values = Tensor::new(&values, &[values.len() / self.pixel_count(), 3, size, size]);
-            self.model.towers.image_vectors(self.features, &pixel_values).to_vec()
+    fn embed<'p>(&self, batches: impl Iterator<Item = Cow<'p, [Pixels]>>) -> Embeddings {
+        let towers = &self.model.towers;
+        let embed = |batch: Cow<'p, [Pixels]>| {
+            let pixel_values = pixel_values(towers.transform(), towers.image_size(), &batch);
+            towers.image_vectors(self.features, &pixel_values).to_vec()
         };
         Embeddings::new(batches.flat_map(embed).collect(), self.dim())
     }

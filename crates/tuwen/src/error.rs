@@ -115,9 +115,6 @@ pub enum Error {
     /// Other sizes are asked for of weights whose network is not known.
     #[error("{0}: the sizes of this network are not known, so they cannot be changed")]
     UnknownSizes(String),
-    /// Other sizes are asked for of a network that is no CLIP.
-    #[error("{0}: only the sizes of CLIP models can be changed")]
-    FixedSizes(String),
     /// A tokenizer could not be read, or a text not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -8,6 +8,7 @@ use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::VitConfig;
 use tuwen_models::clip::positions::{Interpolation, ResizedPositions};
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, VisionConfig};
+use tuwen_models::generate::GenerationDefaults;
 use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource as _, open, open_static, open_weights_in};
 
@@ -105,6 +106,7 @@ impl ModelFiles {
             weights_path,
             processor,
             notes,
+            generation: GenerationDefaults::default(),
             own_classifier,
             precision: options.precision,
             misfit,

@@ -5,7 +5,7 @@ mod model;
 mod network;
 mod pairs;
 
-pub(crate) use files::read;
+pub(crate) use files::{GENERATION_CONFIG, read};
 pub use files::{GroundedConfig, GroundedFamily, GroundedFiles};
 pub use model::GroundedModel;
 pub use network::GroundedNetwork;

@@ -36,6 +36,7 @@ pub mod hub;
 mod matcher;
 mod model;
 pub mod params;
+mod pixels;
 mod place;
 mod source;
 pub mod templates;
@@ -49,7 +50,7 @@ pub use adapter::{Adapter, write as write_adapter};
 pub use answerer::{Answerer, Candidates, RankedAnswer};
 pub use captioner::Captioner;
 pub use classifier::LinearClassifier;
-pub use embedder::{Embedder, Pixels, Texts};
+pub use embedder::{Embedder, Texts};
 pub use embeddings::Embeddings;
 pub use error::Error;
 pub use explain::{Explanation, WordMap};
@@ -60,6 +61,7 @@ pub use grounded::{
 };
 pub use matcher::{Class, Matcher};
 pub use model::Model;
+pub use pixels::Pixels;
 pub use source::BUILTIN;
 pub use towers::ClipModel;
 pub use tuwen_data::image::Picture;
@@ -67,7 +69,7 @@ pub use tuwen_data::tokenizer::Truncated;
 pub use tuwen_kernels::{Precision, UnknownPrecision};
 pub use tuwen_models::clip::ImageFeatures;
 pub use tuwen_models::generate;
-pub use writing::{SeenImages, WritingOptions, Written};
+pub use writing::{Eye, SeenImages, WritingOptions, Written};
 
 /// How a model is found and set up.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 
 mod cause;
 mod kind;
+mod network;
 mod tree;
 
 use serde::Serialize;
@@ -14,6 +15,7 @@ use tuwen_tensor::checkpoint::{Checkpoint, DType, TensorSource};
 
 pub use cause::Cause;
 pub use kind::{Kind, KindShare};
+use network::Network;
 pub use tree::{Part, Usage};
 pub use tuwen_models::what_if::{Change, WhatIfError};
 
@@ -77,8 +79,7 @@ pub fn architectures() -> impl Iterator<Item = &'static str> {
 /// There is neither such a model nor such an architecture, or its weights cannot be opened.
 pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
     match Subject::find(model, options)? {
-        Subject::Clip(config) => Ok(Report::of_config(&config)),
-        Subject::Grounded(config) => Ok(Report::of_grounded(&config)),
+        Subject::Known(network) => Ok(Report::of_network(&network)),
         Subject::Counted(report) => Ok(report),
     }
 }
@@ -86,20 +87,19 @@ pub fn report(model: &str, options: &Options) -> Result<Report, Error> {
 /// Takes apart a model as it is, and as it would be with other sizes.
 ///
 /// # Errors
-/// As [`report`]; sizes that make no network; a model whose sizes are not known, or that is no CLIP.
+/// As [`report`]; sizes that make no network; a model whose sizes are not known.
 pub fn what_if(model: &str, changes: &[Change], options: &Options) -> Result<(Report, WhatIf), Error> {
-    let config = match Subject::find(model, options)? {
-        Subject::Clip(config) => config,
-        Subject::Grounded(_) => return Err(Error::FixedSizes(model.to_owned())),
+    let network = match Subject::find(model, options)? {
+        Subject::Known(network) => network,
         Subject::Counted(_) => return Err(Error::UnknownSizes(model.to_owned())),
     };
-    let changed = config.changed(changes)?;
-    let changes = differences(&config, &changed);
-    Ok((Report::of_config(&config), WhatIf { changes, report: Report::of_config(&changed) }))
+    let changed = network.changed(changes)?;
+    let changes = differences(&network, &changed);
+    Ok((Report::of_network(&network), WhatIf { changes, report: Report::of_network(&changed) }))
 }
 
 /// The sizes that differ.
-fn differences(before: &ClipConfig, after: &ClipConfig) -> Vec<SizeChange> {
+fn differences(before: &Network, after: &Network) -> Vec<SizeChange> {
     let pairs = before.sizes().into_iter().zip(after.sizes());
     let change = |((size, from), (_, to))| SizeChange { size, from, to };
     pairs.map(change).filter(|change| change.from != change.to).collect()
@@ -107,10 +107,8 @@ fn differences(before: &ClipConfig, after: &ClipConfig) -> Vec<SizeChange> {
 
 /// What a report is about.
 enum Subject {
-    /// A CLIP network, which can be run on shapes, at other sizes too.
-    Clip(ClipConfig),
-    /// A BLIP or ALBEF network, which can be run on shapes.
-    Grounded(Box<GroundedConfig>),
+    /// A network, which can be run on shapes, at other sizes too.
+    Known(Box<Network>),
     /// Weights that can only be counted.
     Counted(Report),
 }
@@ -138,8 +136,8 @@ impl Subject {
     fn published(name: &str) -> Option<Self> {
         let blip = || blip::presets::find(name).map(GroundedConfig::Blip);
         let grounded = || blip().or_else(|| albef::presets::find(name).map(GroundedConfig::Albef));
-        let clip = clip::presets::find(name).map(Self::Clip);
-        clip.or_else(|| grounded().map(Box::new).map(Self::Grounded))
+        let clip = clip::presets::find(name).map(Network::Clip);
+        clip.or_else(|| grounded().map(Network::Grounded)).map(Box::new).map(Self::Known)
     }
 
     /// The network of a configuration, unless that is missing or describes other weights.
@@ -149,7 +147,9 @@ impl Subject {
             Ok((weights, config)) => {
                 let counted = Report::of_weights(&weights, Vec::new());
                 match config.cost() {
-                    Ok(cost) if cost.total() == counted.total => return Self::Grounded(Box::new(config)),
+                    Ok(cost) if cost.total() == counted.total => {
+                        return Self::Known(Box::new(Network::Grounded(config)));
+                    }
                     Ok(cost) => (differ(counted.total, cost.total()), counted),
                     Err(report) => (report.to_string(), counted),
                 }
@@ -164,7 +164,9 @@ impl Subject {
         let counted = Report::of_weights(layout.import(checkpoint).as_ref(), Vec::new());
         let note = match config {
             Ok(config) => match config.cost() {
-                Ok(cost) if cost.total() == counted.total => return Self::Clip(config),
+                Ok(cost) if cost.total() == counted.total => {
+                    return Self::Known(Box::new(Network::Clip(config)));
+                }
                 Ok(cost) => differ(counted.total, cost.total()),
                 Err(report) => report.to_string(),
             },
@@ -181,19 +183,13 @@ fn differ(weights: usize, configuration: usize) -> String {
 }
 
 impl Report {
-    /// The network of a configuration.
-    fn of_config(config: &ClipConfig) -> Self {
+    /// A network whose sizes are known.
+    fn of_network(network: &Network) -> Self {
         // A configuration that was checked makes a network.
-        let cost = config.cost().unwrap_or_default();
-        let root = tree::of_cost(&cost);
-        Self { causes: cause::of(config, &cost), ..Self::of_tree(root) }
-    }
-
-    /// The network of a configuration that grounds texts in images.
-    fn of_grounded(config: &GroundedConfig) -> Self {
-        let root = tree::of_cost(&config.cost().unwrap_or_default());
-        let note = format!("a text is {GROUNDED_TEXT} tokens beside an image that was encoded");
-        Self { notes: vec![note], ..Self::of_tree(root) }
+        let cost = network.cost().unwrap_or_default();
+        let note = || format!("a text is {GROUNDED_TEXT} tokens beside an image that was encoded");
+        let notes = Vec::from_iter(matches!(network, Network::Grounded(_)).then(note));
+        Self { causes: cause::of(network, &cost), notes, ..Self::of_tree(tree::of_cost(&cost)) }
     }
 
     /// Tensors that are there, whatever network they belong to.
@@ -272,5 +268,13 @@ mod tests {
         assert!(after.report.total < before.total / 3);
         let vocabulary = after.changes.last().expect("changes");
         assert_eq!((vocabulary.from.as_str(), vocabulary.to.as_str()), ("49408", "1000"));
+        for name in ["blip-vqa-base", "albef"] {
+            let (before, after) = what_if(name, &changes, &Options::default()).expect("a network");
+            let sizes: Vec<_> = after.changes.iter().map(|change| change.size.as_str()).collect();
+            assert_eq!(sizes.join(" "), expected);
+            assert!(after.report.total < before.total / 3 && after.report.text.flops < before.text.flops / 2);
+            let causes: Vec<_> = before.causes.iter().map(|cause| cause.cause).collect();
+            assert_eq!(causes, ["width", "depth", "resolution", "vocabulary", "context"]);
+        }
     }
 }

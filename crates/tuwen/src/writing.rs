@@ -3,6 +3,7 @@
 use tuwen_data::image::{ImageError, Picture};
 use tuwen_data::tokenizer::BertTokenizer;
 use tuwen_models::bert::{BertDecoder, BertSequences, EncoderStates};
+use tuwen_models::blip::{BlipConfig, BlipDialect};
 use tuwen_models::generate::{
     BeamRules, Generated, GenerationConfig, Listener, Start, StopStrings, generate,
 };
@@ -51,17 +52,31 @@ impl SeenImages {
     }
 }
 
-/// What prepares images and looks at them.
+/// What prepares images for a model and looks at them.
 #[derive(Clone, Copy)]
-pub struct Eye<'m>(pub &'m GroundedModel);
+pub struct Eye<'m>(pub(crate) &'m GroundedModel);
 
 impl Eye<'_> {
+    /// Images that are best looked at together.
+    pub fn batch_size(&self) -> usize {
+        GroundedModel::IMAGE_BATCH
+    }
+
+    /// Decodes an image file for [`Eye::prepare`], which hides that it is not exact: see [`Picture::decode_for`].
+    ///
+    /// # Errors
+    /// See [`Picture::decode`].
     pub fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
         Picture::decode_for(bytes, self.0.transform())
     }
 
+    /// Prepares an image; several can be at once on several threads.
+    pub fn prepare(&self, image: &Picture) -> Pixels {
+        self.0.prepare(image)
+    }
+
     /// States of all tokens of images.
-    pub fn look(&self, images: &[Pixels]) -> SeenImages {
+    pub(crate) fn look(&self, images: &[Pixels]) -> SeenImages {
         let states = EncoderStates::new(self.0.image_states(images));
         SeenImages { states, streams: images.iter().map(stream_of).collect() }
     }
@@ -83,6 +98,14 @@ pub fn stream_with(stream: u64, text: &str) -> u64 {
     hash.value()
 }
 
+/// The token that a BLIP's texts end with: transformers' configuration names it.
+pub fn end_of(config: &BlipConfig, tokenizer: &BertTokenizer) -> u32 {
+    match config.dialect {
+        BlipDialect::HuggingFace => config.tokens.sep,
+        BlipDialect::Salesforce => tokenizer.end_id(),
+    }
+}
+
 /// What writes.
 #[derive(Clone, Copy)]
 pub struct Hand<'m> {
@@ -90,6 +113,8 @@ pub struct Hand<'m> {
     pub tokenizer: &'m BertTokenizer,
     /// The token that every text begins with.
     pub start: u32,
+    /// The token that ends texts.
+    pub end: u32,
     /// Whether what is written is given without the prompt, as Salesforce's program does.
     pub drops_prompt: bool,
 }
@@ -97,11 +122,7 @@ pub struct Hand<'m> {
 impl Hand<'_> {
     /// Settings that end texts where the network's texts end.
     pub fn generation(&self, beam_rules: BeamRules) -> GenerationConfig {
-        GenerationConfig {
-            eos_token_ids: vec![self.tokenizer.end_id()],
-            beam_rules,
-            ..GenerationConfig::default()
-        }
+        GenerationConfig { eos_token_ids: vec![self.end], beam_rules, ..GenerationConfig::default() }
     }
 
     /// Whether texts can be written so.

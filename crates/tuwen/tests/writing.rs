@@ -64,7 +64,7 @@ proptest! {
     ) {
         let Some(captioner) = captioner() else { return Ok(()) };
         let pictures: Vec<Pixels> =
-            pictures.iter().map(|&(width, height, seed)| captioner.prepare(&picture(width, height, seed))).collect();
+            pictures.iter().map(|&(width, height, seed)| captioner.eye().prepare(&picture(width, height, seed))).collect();
         let chosen: Vec<usize> = chosen.iter().map(|index| index.index(pictures.len())).collect();
         let beside: Vec<Pixels> = chosen.iter().map(|&i| pictures[i].clone()).collect();
         for options in ways(&captioner) {
@@ -85,7 +85,7 @@ proptest! {
 #[test]
 fn what_is_drawn_follows_from_the_seed() {
     let Some(captioner) = captioner() else { return };
-    let image = [captioner.prepare(&picture(40, 50, 3))];
+    let image = [captioner.eye().prepare(&picture(40, 50, 3))];
     let drawn = |seed| captioner.caption(&image, &captioner.nucleus(0.9, seed)).expect("writes");
     assert_eq!(drawn(1), drawn(1));
     let different = (0..8).map(drawn).filter(|texts| *texts != drawn(1)).count();
@@ -95,7 +95,7 @@ fn what_is_drawn_follows_from_the_seed() {
 #[test]
 fn texts_end_before_what_stops_them() {
     let Some(captioner) = captioner() else { return };
-    let image = [captioner.prepare(&picture(40, 50, 3))];
+    let image = [captioner.eye().prepare(&picture(40, 50, 3))];
     let whole = captioner.caption(&image, &captioner.options()).expect("writes");
     let whole = &whole[0][0].text;
     let word = whole.split(' ').nth(1).expect("a second word").to_owned();
@@ -121,7 +121,7 @@ impl Listener for Ear {
 #[test]
 fn a_listener_hears_every_token() {
     let Some(captioner) = captioner() else { return };
-    let images = [captioner.prepare(&picture(40, 50, 3)), captioner.prepare(&picture(9, 80, 4))];
+    let images = [captioner.eye().prepare(&picture(40, 50, 3)), captioner.eye().prepare(&picture(9, 80, 4))];
     let seen = captioner.look(&images);
     for options in ways(&captioner) {
         let mut ear = Ear::default();
@@ -140,7 +140,7 @@ fn a_listener_hears_every_token() {
 #[test]
 fn questions_are_answered_alone_as_together() {
     let Some(answerer) = answerer() else { return };
-    let images = [answerer.prepare(&picture(40, 50, 3)), answerer.prepare(&picture(9, 80, 4))];
+    let images = [answerer.eye().prepare(&picture(40, 50, 3)), answerer.eye().prepare(&picture(9, 80, 4))];
     let seen = answerer.look(&images);
     let questions = [
         "what color is the dog?",
@@ -174,7 +174,7 @@ fn a_long_question_is_cut_and_told() {
     let told = answerer.truncated(&[long.as_str(), "what?"]).expect("read");
     assert_eq!(told.iter().map(|cut| cut.text).collect::<Vec<_>>(), [0]);
     assert!(told[0].tokens > 2000, "{}", told[0].tokens);
-    let seen = answerer.look(&[answerer.prepare(&picture(40, 50, 3))]);
+    let seen = answerer.look(&[answerer.eye().prepare(&picture(40, 50, 3))]);
     answerer.write(&seen, &[long], &answerer.options()).expect("answers");
 }
 
@@ -191,7 +191,7 @@ fn what_a_model_cannot_do_is_said() {
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     let Some(captioner) = captioner() else { return };
-    let image = [captioner.prepare(&picture(4, 5, 3))];
+    let image = [captioner.eye().prepare(&picture(4, 5, 3))];
     let refused = |change: fn(&mut GenerationConfig), expected: &str| {
         let mut options = captioner.options();
         change(&mut options.generation);

@@ -108,15 +108,15 @@ impl Work for Answers<'_> {
     type Output = Result<Vec<Found>, Failure>;
 
     fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        self.answerer.decode(bytes)
+        self.answerer.eye().decode(bytes)
     }
 
     fn prepare(&self, image: &Picture) -> Pixels {
-        self.answerer.prepare(image)
+        self.answerer.eye().prepare(image)
     }
 
     fn batch_size(&self) -> usize {
-        self.answerer.batch_size()
+        self.answerer.eye().batch_size()
     }
 
     fn compute(&self, images: &[Pixels]) -> Self::Output {

@@ -57,15 +57,15 @@ impl Work for Captions<'_> {
     type Output = Result<Vec<Vec<Written>>, Failure>;
 
     fn decode(&self, bytes: &[u8]) -> Result<Picture, ImageError> {
-        self.captioner.decode(bytes)
+        self.captioner.eye().decode(bytes)
     }
 
     fn prepare(&self, image: &Picture) -> Pixels {
-        self.captioner.prepare(image)
+        self.captioner.eye().prepare(image)
     }
 
     fn batch_size(&self) -> usize {
-        self.captioner.batch_size()
+        self.captioner.eye().batch_size()
     }
 
     fn compute(&self, images: &[Pixels]) -> Self::Output {

@@ -21,7 +21,7 @@ use crate::models::model_failure;
 #[derive(Args)]
 #[command(after_long_help = "\
 SIZES of --what-if: width, depth, heads, mlp (of both towers, or of one: vision.width, text.depth), patch, image, vocab, \
-context, joint.
+context, joint. Of BLIP and ALBEF a decoder of answers follows the encoder of questions.
 A number with a point or an x multiplies (width=0.5, depth=x2); a whole number is the new size (depth=2 is two layers). \
 Heads keep their width if the new width allows it, MLPs keep their ratio.
 
@@ -96,7 +96,7 @@ fn explain(error: Error) -> Failure {
             Failure::model(error).hint(format!("published architectures: {}", known.join(", ")))
         }
         Error::WhatIf(_) => Failure::usage(error).hint("tuwen params --help says how sizes are written"),
-        Error::UnknownSizes(_) | Error::FixedSizes(_) => Failure::usage(error),
+        Error::UnknownSizes(_) => Failure::usage(error),
         other => model_failure(other),
     }
 }

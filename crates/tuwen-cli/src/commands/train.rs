@@ -62,8 +62,16 @@ impl Train {
                 let trainer = setup::classification(recipe, &sources, start).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
+            recipe::Objective::Albef if recipe.albef.task == recipe::AlbefLearns::Vqa => {
+                let trainer = setup::albef_vqa(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
             recipe::Objective::Albef => {
                 let trainer = setup::albef(recipe, &sources, start).map_err(explain)?;
+                self.go(trainer, &output, console)
+            }
+            recipe::Objective::Blip if recipe.blip.task == recipe::Task::Nlvr2 => {
+                let trainer = setup::nlvr2(recipe, &sources, start).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
             recipe::Objective::Blip => {
@@ -87,6 +95,9 @@ impl Train {
         let learn = if trained == parameters { String::new() } else { format!(", {trained} learn") };
         console
             .note(format!("{parameters} parameters{learn}, {total} steps, output in {}", output.display()));
+        if done == 0 {
+            trainer.objective().notes().iter().for_each(|note| console.note(note));
+        }
         match (self.resume, done) {
             (true, 0) => console.note("no checkpoint yet: from the first step"),
             (true, _) => console.note(format!("from step {done} on")),

@@ -10,7 +10,7 @@ use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
 use tuwen_nn::{ContrastiveLoss, Pass, Scope};
 use tuwen_tensor::Tensor;
 use tuwen_tensor::checkpoint::{Checkpoint, RawTensor, TensorSource};
-use tuwen_train::{Decay, Optimizer, Schedule, Settings};
+use tuwen_train::{Optimizer, Schedule, Settings};
 
 use super::case::{Case, tensor, token_ids};
 use super::forward::loss_of;
@@ -145,7 +145,7 @@ fn optimizer_steps(
     let run = Run::open(case)?;
     let HyperParameters { lr, betas, eps, weight_decay, warmup, total_steps } = steps.hyper_parameters;
     let settings = Settings { betas, eps, weight_decay, decays_all: false, grad_clip_norm: None };
-    let schedule = Schedule { lr, warmup_steps: warmup, total_steps, decay: Decay::Cosine };
+    let schedule = Schedule { lr, warmup_steps: warmup, total_steps, ..Schedule::default() };
     let mut optimizer = Optimizer::new(run.clip.parameters(), &[], settings);
     let logit_scale = || run.clip.parameters().get("logit_scale").map(|entry| entry.param.value().item());
     for (i, step) in steps.steps.iter().enumerate() {

@@ -70,6 +70,11 @@ const OPERATIONS: [Operation; 10] = [
 ];
 
 impl Operation {
+    /// The operation that the reference calls so, if it draws from it.
+    pub fn named(name: &str) -> Option<Self> {
+        OPERATIONS.into_iter().find(|operation| format!("{operation:?}") == name)
+    }
+
     /// What it takes at a magnitude, and whether the sign is drawn.
     fn argument(self, magnitude: f32) -> (f32, bool) {
         let part = magnitude / MOST;

@@ -43,7 +43,7 @@ impl Facts {
     }
 
     fn of_sample(index: usize, sample: Sample, options: &CheckOptions) -> Self {
-        let Sample { key, image, mut texts, class_name, label, questions } = sample;
+        let Sample { key, image, mut texts, class_name, label, questions, .. } = sample;
         if options.questions {
             texts.extend(questions.into_iter().map(|question| question.question));
         }

@@ -91,7 +91,7 @@ impl Dataset for ImageFolder {
         let class_name = metadata.take_class_name().or(folder);
         let key = file.with_extension("").to_string_lossy().into_owned();
         let questions = metadata.questions();
-        Ok(Sample { key, image, texts, class_name, label, questions })
+        Ok(Sample { key, image, texts, class_name, label, questions, ..Sample::default() })
     }
 
     fn metadata(&self, index: usize) -> Result<Map<String, Value>, DataError> {

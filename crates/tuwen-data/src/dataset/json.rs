@@ -1,11 +1,13 @@
-//! JSON files that name images and say what is written or asked about them: those of BLIP, COCO, Karpathy's split and VQA.
+//! JSON files that name images and say what is written or asked about them: those of BLIP, COCO, Karpathy's split,
+//! VQA and NLVR2.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::question::questions;
+use super::pairs::{Pair, pair};
+use super::question::{Fields, questions};
 use super::{DataError, Dataset, Question, Sample, check_index};
 use crate::files::read_text;
 use crate::image;
@@ -35,8 +37,17 @@ pub struct JsonDataset {
 #[derive(Default)]
 struct Entry {
     image: String,
+    /// Of a sentence about two images, which is a sample of its own.
+    pair: Option<Pair>,
     texts: Vec<String>,
     questions: Vec<Question>,
+}
+
+impl Entry {
+    fn of_pair(pair: Pair) -> Self {
+        let (image, texts) = (pair.images[0].clone(), vec![pair.sentence.clone()]);
+        Self { image, texts, pair: Some(pair), ..Self::default() }
+    }
 }
 
 /// Entries in the order in which their images are named first.
@@ -65,7 +76,8 @@ impl JsonDataset {
     /// - COCO's `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`;
     /// - Karpathy's `{"images": [{"filepath", "filename", "split", "sentences": [{"raw"}]}]}`;
     /// - VQA's `{"annotations": [{"question_id", "image_id", "answers"}], "data_type", "data_subtype"}` with its file of
-    ///   questions.
+    ///   questions;
+    /// - NLVR2's, a list or a line each: `{"identifier", "sentence", "label"}`, or with `"images"` in place of an identifier.
     ///
     /// # Errors
     /// A file that cannot be read or has none of these forms.
@@ -97,11 +109,27 @@ impl JsonDataset {
     }
 }
 
+impl JsonDataset {
+    fn image(&self, name: &str) -> Result<Vec<u8>, DataError> {
+        let path = self.folder.join(name);
+        image::read(&path).map_err(|error| {
+            let problem = format!("image {}: {error}", path.display());
+            DataError::Beside { path: self.path.clone(), problem }
+        })
+    }
+}
+
 fn read(path: &Path) -> Result<Value, DataError> {
     let text = read_text(path, MAX_BYTES).map_err(DataError::io(path))?;
     let problem =
         |error: serde_json::Error| DataError::Beside { path: path.to_owned(), problem: error.to_string() };
-    serde_json::from_str(&text).map_err(problem)
+    let whole = serde_json::from_str(&text);
+    // A document that ends early may be the first of several lines.
+    let lines = || {
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(serde_json::from_str).collect::<Result<Vec<Value>, serde_json::Error>>()
+    };
+    whole.or_else(|error| lines().map(Value::Array).map_err(|_| error)).map_err(problem)
 }
 
 /// A text, or a number as one.
@@ -124,11 +152,14 @@ fn texts(value: Option<&Value>) -> Vec<String> {
 
 fn listed(list: &[Value], entries: &mut Entries) {
     for item in list {
+        if let Some(pair) = pair(item) {
+            entries.all.push(Entry::of_pair(pair));
+            continue;
+        }
         let Some(image) = word(item.get("image")) else { continue };
         let entry = entries.of(image);
         entry.texts.extend(texts(item.get("caption")));
-        let answers = item.get("answers").or_else(|| item.get("answer"));
-        entry.questions.extend(questions(item.get("qa"), [item.get("question"), answers]));
+        entry.questions.extend(questions(item.get("qa"), Fields::of(item)));
     }
 }
 
@@ -173,7 +204,8 @@ fn vqa(document: &Value, annotations: &[Value], file: &Value, entries: &mut Entr
             continue;
         };
         let entry = entries.of(format!("COCO_{subtype}_{image:012}.jpg"));
-        entry.questions.extend(questions(None, [by_id.get(&id), annotation.get("answers")]));
+        let fields = Fields { question: by_id.get(&id), ..Fields::of(annotation) };
+        entry.questions.extend(questions(None, fields));
     }
 }
 
@@ -188,16 +220,14 @@ impl Dataset for JsonDataset {
 
     fn get(&self, index: usize) -> Result<Sample, DataError> {
         check_index(self, index)?;
-        let Entry { image, texts, questions } = &self.entries[index];
-        let path = self.folder.join(image);
-        let bytes = image::read(&path).map_err(|error| {
-            let problem = format!("image {}: {error}", path.display());
-            DataError::Beside { path: self.path.clone(), problem }
-        })?;
+        let Entry { image, pair, texts, questions } = &self.entries[index];
+        let second = pair.as_ref().map(|pair| self.image(&pair.images[1])).transpose()?;
         Ok(Sample {
-            key: image.clone(),
-            image: bytes,
+            key: pair.as_ref().map_or(image, |pair| &pair.key).clone(),
+            image: self.image(image)?,
+            second_image: second,
             texts: texts.clone(),
+            label: pair.as_ref().and_then(|pair| pair.is_true).map(i64::from),
             questions: questions.clone(),
             ..Sample::default()
         })
@@ -251,13 +281,43 @@ mod tests {
         std::fs::write(&file, json!({"questions": [{"question_id": 3, "question": "what?"}]}).to_string())
             .unwrap();
         let vqa = json!({"data_subtype": "val2014", "annotations": [
-            {"question_id": 3, "image_id": 42, "answers": [{"answer": "a cat"}, {"answer": "cat"}]},
+            {"question_id": 3, "image_id": 42, "answer_type": "other", "question_type": "what",
+                "answers": [{"answer": "a cat"}, {"answer": "cat"}]},
             {"question_id": 4, "image_id": 42, "answers": [{"answer": "unasked"}]}]});
         let options = JsonOptions { questions: Some(&file), ..JsonOptions::default() };
         let dataset = open(&vqa, options).unwrap();
         assert_eq!(dataset.entries[0].image, "COCO_val2014_000000000042.jpg");
         assert_eq!(dataset.entries[0].questions.len(), 1);
-        assert_eq!(dataset.entries[0].questions[0].question, "what?");
+        let question = &dataset.entries[0].questions[0];
+        assert_eq!((question.question.as_str(), question.answers.len()), ("what?", 2));
+        let types = [&question.answer_type, &question.question_type].map(|kind| kind.as_deref());
+        assert_eq!(types, [Some("other"), Some("what")]);
+    }
+
+    #[test]
+    fn sentences_about_two_images_come_in_lines_too() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["dev-1-0-img0.png", "dev-1-0-img1.png"] {
+            let path = folder.path().join("dev").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let line = |number: usize, label: &str| {
+            json!({"identifier": format!("dev-1-0-{number}"), "sentence": "two dogs", "label": label})
+                .to_string()
+        };
+        let path = folder.path().join("dev.json");
+        std::fs::write(&path, format!("{}\n\n{}\n", line(0, "True"), line(1, "False"))).unwrap();
+        let dataset = JsonDataset::open("test", &path, JsonOptions::default()).unwrap();
+        let samples = [0, 1].map(|index| dataset.get(index).unwrap());
+        assert_eq!(samples.each_ref().map(|sample| sample.label), [Some(1), Some(0)]);
+        assert_eq!(samples[0].key, "dev-1-0-0");
+        assert_eq!(samples[1].image, b"dev-1-0-img0.png");
+        assert_eq!(samples[1].second_image.as_deref(), Some(&b"dev-1-0-img1.png"[..]));
+        assert_eq!(samples[0].texts, ["two dogs"]);
+        std::fs::write(&path, "{\"a\": 1}\nno JSON").unwrap();
+        let error = JsonDataset::open("test", &path, JsonOptions::default()).err().unwrap();
+        assert!(error.to_string().contains("trailing characters"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::string::FromUtf8Error;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::question::{self, Question};
+use super::question::{self, Fields, Question};
 
 /// The fields of interest; others are ignored, for such files hold anything.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +20,8 @@ pub(super) struct Metadata {
     question: Option<Value>,
     answer: Option<Value>,
     answers: Option<Value>,
+    answer_type: Option<Value>,
+    question_type: Option<Value>,
 }
 
 /// The caption in a text file, unless it is empty.
@@ -56,8 +58,13 @@ impl Metadata {
 
     /// The questions about the image.
     pub(super) fn questions(&self) -> Vec<Question> {
-        let answers = self.answers.as_ref().or(self.answer.as_ref());
-        question::questions(self.qa.as_ref(), [self.question.as_ref(), answers])
+        let single = Fields {
+            question: self.question.as_ref(),
+            answers: self.answers.as_ref().or(self.answer.as_ref()),
+            answer_type: self.answer_type.as_ref(),
+            question_type: self.question_type.as_ref(),
+        };
+        question::questions(self.qa.as_ref(), single)
     }
 
     /// The name of the class.

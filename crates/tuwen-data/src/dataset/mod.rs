@@ -13,6 +13,7 @@ mod error;
 mod folder;
 mod json;
 mod metadata;
+mod pairs;
 mod parquet;
 mod pattern;
 mod place;
@@ -46,6 +47,8 @@ pub struct Sample {
     pub key: String,
     /// The image file, still encoded.
     pub image: Vec<u8>,
+    /// The image on its right, still encoded, where texts are about two.
+    pub second_image: Option<Vec<u8>>,
     /// Captions; empty if there are none.
     pub texts: Vec<String>,
     /// The name of its class.
@@ -255,7 +258,7 @@ impl Format {
                 "a table in a store: of what lies there, tar and Parquet files can be read"
             }
             _ if named(&["csv", "tsv"]) => return Ok(Self::Table),
-            _ if named(&["json"]) && !place.is_remote() => return Ok(Self::Json),
+            _ if named(&["json", "jsonl"]) && !place.is_remote() => return Ok(Self::Json),
             _ => "something else",
         };
         Err(DataError::UnknownFormat { path: path.to_owned(), got })

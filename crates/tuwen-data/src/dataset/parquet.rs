@@ -313,7 +313,7 @@ impl Source {
                 "class_name" => sample.class_name = text(field),
                 QUESTION_COLUMN => {
                     let json = text(field).and_then(|text| serde_json::from_str::<Value>(&text).ok());
-                    sample.questions = question::questions(json.as_ref(), [None, None]);
+                    sample.questions = question::questions(json.as_ref(), question::Fields::default());
                 }
                 "label" => sample.label = integer(&field),
                 image if IMAGE_COLUMNS.contains(&image) => {

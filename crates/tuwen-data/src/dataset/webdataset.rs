@@ -143,7 +143,8 @@ impl Entry {
             texts.extend(text.map_err(|error| fail(member, error.to_string()))?);
         }
         let (class_name, questions) = (metadata.take_class_name(), metadata.questions());
-        Ok(Sample { key: self.key.clone(), image, texts, class_name, label: metadata.label, questions })
+        let (key, label) = (self.key.clone(), metadata.label);
+        Ok(Sample { key, image, texts, class_name, label, questions, ..Sample::default() })
     }
 
     /// The object of the JSON member; empty where there is none.

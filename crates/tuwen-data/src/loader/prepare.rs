@@ -23,6 +23,7 @@ const REQUESTS: usize = 16;
 const FOR_IMAGE: u64 = 0;
 const FOR_TEXT: u64 = 1;
 const FOR_QUESTIONS: u64 = 2;
+const FOR_SECOND_IMAGE: u64 = 3;
 
 /// All that threads share.
 pub(super) struct Shared {
@@ -51,6 +52,7 @@ struct Decoded {
     class_name: Option<String>,
     questions: Vec<Question>,
     image: RgbImage,
+    second_image: Option<RgbImage>,
 }
 
 /// What was fetched for a batch, or why it could not be.
@@ -125,8 +127,10 @@ impl Shared {
         let order = self.order(epoch);
         let start = index as usize * options.batch_size;
         let chosen = &order[start..order.len().min(start + options.batch_size)];
+        let values = 3 * options.image_size * options.image_size;
         let mut batch = Batch {
-            pixel_values: vec![0.0; chosen.len() * 3 * options.image_size * options.image_size],
+            pixel_values: vec![0.0; chosen.len() * values],
+            second_pixel_values: vec![0.0; if options.two_images { chosen.len() * values } else { 0 }],
             texts: Vec::with_capacity(chosen.len()),
             captions: Vec::with_capacity(chosen.len()),
             questions: Vec::with_capacity(chosen.len()),
@@ -137,7 +141,8 @@ impl Shared {
             epoch,
             index,
         };
-        let outputs = batch.pixel_values.chunks_exact_mut(3 * options.image_size * options.image_size);
+        let outputs = batch.pixel_values.chunks_exact_mut(values);
+        let mut second_outputs = batch.second_pixel_values.chunks_exact_mut(values);
         let mut fetched = Fetched::new();
         for (place, (&wanted, output)) in chosen.iter().zip(outputs).enumerate() {
             if place.is_multiple_of(FETCHED) {
@@ -145,13 +150,14 @@ impl Shared {
             }
             let (sample, decoded) = self.load_usable(wanted as usize, &mut fetched)?;
             let random = |purpose| Rng::new(&[options.seed, epoch, (start + place) as u64, purpose]);
-            options.augment.image(
-                &decoded.image,
-                &self.normalizer,
-                options.image_size,
-                &mut random(FOR_IMAGE),
-                output,
-            );
+            let varied = |image: &RgbImage, purpose, output: &mut [f32]| {
+                let (normalizer, size) = (&self.normalizer, options.image_size);
+                options.augment.image(image, normalizer, size, &mut random(purpose), output);
+            };
+            varied(&decoded.image, FOR_IMAGE, output);
+            if let (Some(image), Some(output)) = (&decoded.second_image, second_outputs.next()) {
+                varied(image, FOR_SECOND_IMAGE, output);
+            }
             let most = options.texts_per_sample;
             let texts = options.augment.texts(&decoded.texts, most, &mut random(FOR_TEXT));
             batch.texts.push(texts.first().cloned().unwrap_or_default());
@@ -227,22 +233,35 @@ impl Shared {
         if self.options.require_text && sample.texts.is_empty() && !asked {
             return fail(&"has no text, nor a class name with a caption template");
         }
-        let mut image = match decode_rgb(&sample.image) {
+        let image = match self.picture(&sample.image) {
             Ok(image) => image,
-            Err(error) => return fail(&error),
+            Err(problem) => return fail(&problem),
         };
+        let second = sample.second_image.as_deref().filter(|_| self.options.two_images);
+        let second_image =
+            match (second.map(|image| self.picture(image)).transpose(), self.options.two_images) {
+                (Ok(None), true) => return fail(&"has one image, where sentences are about two"),
+                (Ok(image), _) => image,
+                (Err(problem), _) => return fail(&format!("its second image: {problem}")),
+            };
+        let Sample { key, texts, label, class_name, questions, .. } = sample;
+        Ok(Decoded { key, texts, label, class_name, questions, image, second_image })
+    }
+
+    /// An image as it is kept, or what is wrong with it.
+    fn picture(&self, encoded: &[u8]) -> Result<RgbImage, String> {
+        let image = decode_rgb(encoded).map_err(|error| error.to_string())?;
         let (width, height) = (image.width, image.height);
         if width.min(height).saturating_mul(MAX_ASPECT) < width.max(height) || width.min(height) == 0 {
-            return fail(&format!("its shape of {width} x {height} pixels cannot be used"));
+            return Err(format!("its shape of {width} x {height} pixels cannot be used"));
         }
-        if let Some(side) = self.options.cache_side
-            && side < width.min(height)
-        {
-            let (width, height) = shortest_edge_to(width, height, side);
-            image = resize(&image, width, height, Interpolation::Bicubic);
+        match self.options.cache_side {
+            Some(side) if side < width.min(height) => {
+                let (width, height) = shortest_edge_to(width, height, side);
+                Ok(resize(&image, width, height, Interpolation::Bicubic))
+            }
+            _ => Ok(image),
         }
-        let Sample { key, texts, label, class_name, questions, .. } = sample;
-        Ok(Decoded { key, texts, label, class_name, questions, image })
     }
 }
 
@@ -265,7 +284,9 @@ impl Cache {
         };
         let questions: usize =
             decoded.questions.iter().map(|q| size_of::<Question>() + q.question.len() + answers(q)).sum();
-        let bytes = size_of::<Decoded>() + decoded.image.data.len() + decoded.key.len() + texts + questions;
+        let images =
+            decoded.image.data.len() + decoded.second_image.as_ref().map_or(0, |image| image.data.len());
+        let bytes = size_of::<Decoded>() + images + decoded.key.len() + texts + questions;
         if self.bytes + bytes <= limit && self.images.insert(sample, decoded.clone()).is_none() {
             self.bytes += bytes;
         }

@@ -40,6 +40,9 @@ pub struct JudgedText {
     /// The cosine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub itc: Option<f32>,
+    /// Whether it was longer than the filter reads, which scored its beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Whether it fits well enough.
     pub kept: bool,
 }
@@ -58,7 +61,7 @@ impl JudgedText {
     /// A text that came with the picture.
     pub fn web(text: String) -> Self {
         let source = TextSource::Web;
-        Self { text, source, log_probability: None, itm: None, itc: None, kept: false }
+        Self { text, source, log_probability: None, itm: None, itc: None, cut: false, kept: false }
     }
 
     /// A caption of the model.
@@ -70,7 +73,8 @@ impl JudgedText {
     /// Decides.
     #[must_use]
     pub fn judged(self, scores: Scores, rule: &Rule) -> Self {
-        Self { itm: scores.itm, itc: scores.itc, kept: rule.keeps(&scores), ..self }
+        let Scores { itm, itc, cut } = scores;
+        Self { itm, itc, cut, kept: rule.keeps(&scores), ..self }
     }
 }
 

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn every_threshold_has_to_be_reached() {
         let keeps = |itm, itc, scores: [Option<f32>; 2]| {
-            Rule { itm, itc }.keeps(&Scores { itm: scores[0], itc: scores[1] })
+            Rule { itm, itc }.keeps(&Scores { itm: scores[0], itc: scores[1], cut: false })
         };
         assert!(keeps(Some(0.5), None, [Some(0.5), None]));
         assert!(!keeps(Some(0.5), None, [Some(0.499), Some(1.0)]));

@@ -43,6 +43,9 @@ pub struct TextTally {
     pub texts: u64,
     /// Those that are kept.
     pub kept: u64,
+    /// Those that were longer than the filter reads, which scored their beginnings.
+    #[serde(default)]
+    pub cut: u64,
     /// Probabilities of a match: equal bins from 0 to 1; empty where there are none.
     pub itm: Vec<u64>,
     /// Cosines: equal bins from -1 to 1; empty where there are none.
@@ -107,8 +110,9 @@ impl Tally {
 
 impl TextTally {
     fn add(&mut self, example: Example) {
-        let JudgedText { kept, itm, itc, .. } = example.text;
+        let JudgedText { kept, itm, itc, cut, .. } = example.text;
         self.texts += 1;
+        self.cut += u64::from(cut);
         self.kept += u64::from(kept);
         count(&mut self.itm, itm);
         count(&mut self.itc, itc.map(|cosine| (cosine + 1.0) / 2.0));
@@ -120,6 +124,7 @@ impl TextTally {
     fn merge(&mut self, other: &Self) {
         self.texts += other.texts;
         self.kept += other.kept;
+        self.cut += other.cut;
         merge_bins(&mut self.itm, &other.itm);
         merge_bins(&mut self.itc, &other.itc);
         for (ours, theirs) in [
@@ -160,7 +165,7 @@ mod tests {
     fn records() -> Vec<Record> {
         let rule = Rule { itm: Some(0.5), itc: None };
         let text = |score: f32| {
-            let scores = Scores { itm: Some(score), itc: Some(2.0 * score - 1.0) };
+            let scores = Scores { itm: Some(score), itc: Some(2.0 * score - 1.0), cut: score > 0.9 };
             JudgedText::web("a".into()).judged(scores, &rule)
         };
         let record = |i: usize| Record::judged(format!("k{i}"), i, vec![text(i as f32 / 99.0)]);
@@ -178,6 +183,7 @@ mod tests {
         let whole = of(&records);
         assert_eq!((whole.samples, whole.kept, whole.failed), (101, 50, 1));
         assert_eq!((whole.web.texts, whole.web.kept, whole.synthetic.texts), (100, 50, 0));
+        assert_eq!((whole.web.cut, whole.synthetic.cut), (9, 0));
         assert_eq!(whole.web.itm.iter().sum::<u64>(), 100);
         assert_eq!((whole.web.itm.len(), whole.web.itm == whole.web.itc), (BINS, true));
         assert_eq!(whole.web.examples_dropped.len(), EXAMPLES);

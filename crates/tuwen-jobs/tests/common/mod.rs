@@ -74,7 +74,8 @@ impl Filter for Eye {
     ) -> Result<Vec<Vec<Scores>>, ModelError> {
         let score = |colour: &str, text: &String| {
             let match_ = if text.contains(colour) { 0.75 } else { 0.125 };
-            Scores { itm: heads.itm.then_some(match_), itc: heads.itc.then_some(match_ / 2.0) }
+            let (itm, itc) = (heads.itm.then_some(match_), heads.itc.then_some(match_ / 2.0));
+            Scores { itm, itc, cut: text.len() > 40 }
         };
         let pairs = images.iter().zip(texts);
         Ok(pairs.map(|(colour, texts)| texts.iter().map(|text| score(colour, text)).collect()).collect())

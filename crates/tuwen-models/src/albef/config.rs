@@ -1,11 +1,10 @@
 //! Sizes of an ALBEF model, from the shapes of a state dict and `config_bert.json`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tuwen_tensor::checkpoint::TensorSource;
 
 use crate::bert::{BertConfig, BertJson};
 use crate::blip::config::{VISION_LAYER_NORM_EPS, set_vision_arguments};
-use crate::clip::config::activation_name;
 use crate::shapes::Shapes;
 use crate::{ConfigError, VitConfig, sizes};
 
@@ -89,26 +88,9 @@ impl AlbefConfig {
 
     /// `config_bert.json` of salesforce/ALBEF: what it reads of the texts.
     pub fn to_bert_config(&self) -> Value {
-        let text = &self.text;
-        json!({
-            "architectures": ["BertForMaskedLM"],
-            "model_type": "bert",
-            "attention_probs_dropout_prob": 0.1,
-            "hidden_dropout_prob": 0.1,
-            "initializer_range": 0.02,
-            "hidden_act": activation_name(text.hidden_act),
-            "hidden_size": text.hidden_size,
-            "intermediate_size": text.intermediate_size,
-            "layer_norm_eps": text.layer_norm_eps,
-            "max_position_embeddings": text.max_position_embeddings,
-            "num_attention_heads": text.num_attention_heads,
-            "num_hidden_layers": text.num_hidden_layers,
-            "pad_token_id": 0,
-            "type_vocab_size": text.type_vocab_size.unwrap_or(2),
-            "vocab_size": text.vocab_size,
-            "fusion_layer": self.fusion_layer(),
-            "encoder_width": text.cross_attention.map_or(text.hidden_size, |cross| cross.encoder_width),
-        })
+        let mut json = self.text.to_salesforce_json("BertForMaskedLM", 0);
+        json["fusion_layer"] = self.fusion_layer().into();
+        json
     }
 
     /// The first layer of the text encoder that looks at images.

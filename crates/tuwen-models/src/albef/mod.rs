@@ -6,6 +6,7 @@
 pub mod config;
 mod cost;
 pub mod presets;
+pub mod start;
 pub mod weights;
 
 pub use config::{AlbefConfig, AlbefTask};

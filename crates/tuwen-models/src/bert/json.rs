@@ -1,11 +1,12 @@
 //! The fields of a BERT's configuration in JSON, which the programs call alike.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tuwen_tensor::Activation;
 
 use super::BertConfig;
 use crate::ConfigError;
-use crate::clip::config::activation;
+use crate::clip::config::{activation, activation_name};
 
 /// What `med_config.json` (BLIP), `config_bert.json` (ALBEF) and the `text_config` of transformers say; a field that is
 /// left out is `None`.
@@ -48,5 +49,30 @@ impl BertJson {
             config.hidden_act = activation.unwrap_or(config.hidden_act);
         }
         Ok(())
+    }
+}
+
+impl BertConfig {
+    /// What salesforce/BLIP reads of the texts in `med_config.json`, and salesforce/ALBEF in `config_bert.json`, but for what
+    /// only one of them says.
+    pub(crate) fn to_salesforce_json(&self, architecture: &str, pad_token_id: u32) -> Value {
+        json!({
+            "architectures": [architecture],
+            "model_type": "bert",
+            "attention_probs_dropout_prob": 0.1,
+            "hidden_dropout_prob": 0.1,
+            "initializer_range": 0.02,
+            "hidden_act": activation_name(self.hidden_act),
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "layer_norm_eps": self.layer_norm_eps,
+            "max_position_embeddings": self.max_position_embeddings,
+            "num_attention_heads": self.num_attention_heads,
+            "num_hidden_layers": self.num_hidden_layers,
+            "pad_token_id": pad_token_id,
+            "type_vocab_size": self.type_vocab_size.unwrap_or(2),
+            "vocab_size": self.vocab_size,
+            "encoder_width": self.cross_attention.map_or(self.hidden_size, |cross| cross.encoder_width),
+        })
     }
 }

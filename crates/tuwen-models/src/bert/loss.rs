@@ -48,11 +48,22 @@ impl BertDecoder {
         label_smoothing: f32,
         pass: &Pass,
     ) -> Tensor {
-        let hidden = self.bert().forward_causal(texts, std::slice::from_ref(states), pass);
-        let [rows, length, width] = hidden.dims();
-        let predicting = ops::gather_rows(&hidden.reshape(&[rows * length, width]), &next.places);
+        let logits = self.next_logits(texts, states, next, pass);
         let targets = Targets::Smoothed(&next.ids, label_smoothing);
         let weights: Vec<f32> = next.rows.iter().map(|&row| weights[row as usize]).collect();
-        ops::weighted_cross_entropy(&self.logits(&predicting), targets, &weights)
+        ops::weighted_cross_entropy(&logits, targets, &weights)
+    }
+
+    /// Logits of the next tokens of texts `[batch, tokens]` about `states`: `[next tokens, vocab_size]`.
+    pub fn next_logits(
+        &self,
+        texts: &TokenIds,
+        states: &EncoderStates,
+        next: &NextTokens,
+        pass: &Pass,
+    ) -> Tensor {
+        let hidden = self.bert().forward_causal(texts, std::slice::from_ref(states), pass);
+        let [rows, length, width] = hidden.dims();
+        self.logits(&ops::gather_rows(&hidden.reshape(&[rows * length, width]), &next.places))
     }
 }

@@ -10,7 +10,7 @@ use crate::generate::Sequences;
 /// shared by all texts about it without a copy.
 pub struct BertSequences<'m> {
     decoder: &'m BertDecoder,
-    states: EncoderStates,
+    pub(super) states: EncoderStates,
     /// The image of each text, ascending.
     images: Vec<u32>,
     cache: DecoderCache,

@@ -94,6 +94,11 @@ impl EncoderStates {
         self.parts.iter().map(Part::batch).sum()
     }
 
+    /// Numbers that are looked at: states, or keys and values of all layers.
+    pub fn elements(&self) -> usize {
+        self.parts.iter().map(Part::elements).sum()
+    }
+
     /// What a layer looks at: the states, or keys and values that were made of them.
     pub(super) fn seen_by(&self, layer: usize) -> Vec<Tensor> {
         self.parts.iter().flat_map(|part| part.seen_by(layer)).collect()
@@ -127,6 +132,13 @@ impl Part {
         match &self.seen {
             Seen::States(states) => states.shape()[0],
             Seen::Projected(layers) => layers.iter().flatten().next().map_or(0, KeyValues::batch),
+        }
+    }
+
+    fn elements(&self) -> usize {
+        match &self.seen {
+            Seen::States(states) => states.elements(),
+            Seen::Projected(layers) => layers.iter().flatten().map(KeyValues::elements).sum(),
         }
     }
 
@@ -200,6 +212,11 @@ impl DecoderCache {
     /// Tokens of a sequence.
     pub fn len(&self) -> usize {
         self.layers.iter().flatten().next().map_or(0, KeyValues::tokens)
+    }
+
+    /// Numbers that are kept.
+    pub fn elements(&self) -> usize {
+        self.layers.iter().flatten().map(KeyValues::elements).sum()
     }
 
     /// Whether nothing was seen.

@@ -4,6 +4,7 @@ use tuwen_nn::{Parameters, Pass, Scope};
 use tuwen_tensor::{Activation, Tensor};
 
 use super::*;
+use crate::generate::Sequences;
 
 fn config(cross: CrossAttentionConfig) -> BertConfig {
     BertConfig {
@@ -90,6 +91,32 @@ fn a_cache_goes_on_with_chosen_beams_and_images() {
     let whole = TokenIds { ids: [row(7), row(8)].concat(), length: 4, attention_mask: None };
     let logits = decoder.forward(&whole, &images.select(&[1]), &Pass::eval());
     assert_close(&step, &last(&logits), "after a selection");
+}
+
+#[test]
+fn beams_share_the_keys_and_values_of_their_image_where_they_are() {
+    let (decoder, _) = decoder(CrossAttentionConfig::everywhere(20));
+    let mut sequences = BertSequences::new(&decoder, &EncoderStates::new(values(&[2, 5, 20], 1)));
+    // Of each layer keys and values of the first image, then of the second.
+    let places = |sequences: &BertSequences| -> Vec<Vec<*const f32>> {
+        let place = |tensor: &Tensor| {
+            let mut place = std::ptr::null();
+            tensor.with_values(|values| place = values.as_ptr());
+            place
+        };
+        (0..3).map(|layer| sequences.states.seen_by(layer).iter().map(place).collect()).collect()
+    };
+    let made = places(&sequences);
+    assert!(made.iter().all(|layer| layer.len() == 4));
+    sequences.step(&tokens(2, 2));
+    for beams in [[0, 0, 0, 1, 1, 1], [2, 0, 0, 5, 4, 3]] {
+        sequences.select(&beams);
+        sequences.step(&tokens(6, 1));
+        assert_eq!(places(&sequences), made);
+    }
+    sequences.select(&[3, 3, 5]);
+    let of_second: Vec<_> = made.iter().map(|layer| layer[2..].to_vec()).collect();
+    assert_eq!(places(&sequences), of_second);
 }
 
 #[test]

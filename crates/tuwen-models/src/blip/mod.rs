@@ -14,6 +14,7 @@ mod matching;
 mod nlvr;
 pub mod presets;
 pub mod processor;
+pub mod start;
 mod vqa;
 pub mod weights;
 

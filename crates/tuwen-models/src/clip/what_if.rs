@@ -1,16 +1,8 @@
 //! CLIP at other sizes.
 
 use super::config::{ClipConfig, ConfigError, VisionConfig};
-use crate::what_if::{Amount, Change, Size, Tower, WhatIfError};
-use crate::{ResNetConfig, VitConfig};
-
-/// The sizes of a transformer that change together.
-struct Sizes<'a> {
-    width: &'a mut usize,
-    depth: &'a mut usize,
-    heads: &'a mut usize,
-    mlp: &'a mut usize,
-}
+use crate::ResNetConfig;
+use crate::what_if::{Amount, Change, Size, Sizes, Tower, WhatIfError, half, heads_of, set};
 
 impl ClipConfig {
     /// This model with some sizes changed. Heads keep their width where the width of the tower allows it, else their
@@ -22,22 +14,7 @@ impl ClipConfig {
         let mut config = self.clone();
         let set = |tower, size: Size, value: &mut usize| set(changes, tower, size, value);
         match &mut config.vision {
-            VisionConfig::Vit(vit) => {
-                set(Tower::Vision, Size::Image, &mut vit.image_size)?;
-                set(Tower::Vision, Size::Patch, &mut vit.patch_size)?;
-                let VitConfig { image_size: image, patch_size: patch, .. } = *vit;
-                let resized = changes.iter().any(|change| matches!(change.size, Size::Image | Size::Patch));
-                if resized && !image.is_multiple_of(patch) {
-                    return Err(WhatIfError::Patch { image, patch });
-                }
-                let sizes = Sizes {
-                    width: &mut vit.hidden_size,
-                    depth: &mut vit.num_hidden_layers,
-                    heads: &mut vit.num_attention_heads,
-                    mlp: &mut vit.intermediate_size,
-                };
-                sizes.change(Tower::Vision, changes)?;
-            }
+            VisionConfig::Vit(vit) => vit.change(changes)?,
             VisionConfig::ResNet(resnet) => change_resnet(resnet, changes)?,
         }
         let text = &mut config.text;
@@ -60,10 +37,6 @@ impl ClipConfig {
         let mut config = self.clone();
         let changes = match size {
             Size::Width => {
-                let half = |heads: usize, width: usize| match heads {
-                    1 => (1, width.div_ceil(2)),
-                    _ => (heads.div_ceil(2), heads.div_ceil(2) * (width / heads)),
-                };
                 let vision = match &self.vision {
                     VisionConfig::Vit(vit) => half(vit.num_attention_heads, vit.hidden_size),
                     // Heads of a pool whose width is 32 times this one.
@@ -105,13 +78,7 @@ impl ClipConfig {
     /// What can be changed, under the names of [`Change`], with the present values.
     pub fn sizes(&self) -> Vec<(String, String)> {
         let mut sizes = match &self.vision {
-            VisionConfig::Vit(vit) => vec![
-                ("vision.width", vit.hidden_size.to_string()),
-                ("vision.depth", vit.num_hidden_layers.to_string()),
-                ("vision.heads", vit.num_attention_heads.to_string()),
-                ("vision.mlp", vit.intermediate_size.to_string()),
-                ("patch", vit.patch_size.to_string()),
-            ],
+            VisionConfig::Vit(vit) => vit.sizes().map(|(name, size)| (name, size.to_string())).to_vec(),
             VisionConfig::ResNet(resnet) => vec![
                 ("vision.width", resnet.width.to_string()),
                 ("vision.depth", resnet.layers.map(|count| count.to_string()).join("-")),
@@ -133,38 +100,6 @@ impl ClipConfig {
             .map(|(name, size)| (name, size.to_string())),
         );
         sizes.into_iter().map(|(name, size)| (name.to_owned(), size)).collect()
-    }
-}
-
-fn set(changes: &[Change], tower: Tower, size: Size, value: &mut usize) -> Result<(), WhatIfError> {
-    if let Some(amount) = Change::find(changes, tower, size) {
-        *value = amount.of(format_args!("{tower}.{size}"), *value)?;
-    }
-    Ok(())
-}
-
-impl Sizes<'_> {
-    fn change(self, tower: Tower, changes: &[Change]) -> Result<(), WhatIfError> {
-        let (width, heads) = (*self.width, *self.heads);
-        set(changes, tower, Size::Depth, self.depth)?;
-        set(changes, tower, Size::Width, self.width)?;
-        *self.heads = heads_of(*self.width, width, heads, tower)
-            .or_else(|error| Change::find(changes, tower, Size::Heads).map(|_| heads).ok_or(error))?;
-        if let Some(amount) = Change::find(changes, tower, Size::Heads) {
-            *self.heads = amount.of(format_args!("{tower}.heads"), heads)?;
-        }
-        *self.mlp = (*self.mlp as f64 * *self.width as f64 / width as f64).round() as usize;
-        set(changes, tower, Size::Mlp, self.mlp)
-    }
-}
-
-/// The number of heads of a tower that had another width.
-fn heads_of(width: usize, before: usize, heads: usize, tower: Tower) -> Result<usize, WhatIfError> {
-    let head_width = before / heads;
-    match () {
-        () if width.is_multiple_of(head_width) => Ok(width / head_width),
-        () if width.is_multiple_of(heads) => Ok(heads),
-        () => Err(WhatIfError::Heads { tower, width, head_width, heads }),
     }
 }
 

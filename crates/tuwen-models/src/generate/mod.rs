@@ -6,14 +6,17 @@
 
 mod beams;
 mod config;
+mod defaults;
 mod hypotheses;
 mod processors;
 mod rows;
 mod sampling;
 mod stop;
+mod values;
 mod warpers;
 
 pub use config::{BeamRules, EarlyStopping, GenerationConfig, GenerationError};
+pub use defaults::{GenerationDefaults, GenerationLimits};
 pub use processors::Processor;
 pub use stop::StopStrings;
 

@@ -17,7 +17,7 @@ use crate::TrainError;
 use crate::objective::Loss;
 
 /// The name of the loss of masked tokens in the log.
-const MLM: &str = "mlm";
+pub(super) const MLM: &str = "mlm";
 
 /// How the copies follow and how much they count.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,15 @@ pub struct FusedPairs {
     albef: Albef,
     task: AlbefTask,
     teacher: Teacher<Albef>,
+}
+
+/// What the network sees of a batch, or a part of one.
+pub(super) struct Seen {
+    pub images: EncoderStates,
+    /// States of texts after the lower layers.
+    pub text: Tensor,
+    /// Vectors of images and texts.
+    pub features: [Tensor; 2],
 }
 
 /// What the copies make of a batch.
@@ -81,6 +90,11 @@ impl FusedPairs {
     /// Lets the copies follow, and look at a batch.
     pub fn teach(&self, batch: &FusedBatch) -> Option<Taught> {
         self.teacher.follow();
+        self.taught(batch)
+    }
+
+    /// What the copies make of a batch, or a part of one.
+    pub(super) fn taught(&self, batch: &FusedBatch) -> Option<Taught> {
         let (network, pass) = (self.teacher.network(), Pass::eval());
         let contrast = network.contrast()?;
         no_grad(|| {
@@ -103,26 +117,63 @@ impl FusedPairs {
         draw: impl FnOnce(&[Tensor; 2]) -> Option<Negatives>,
         pass: &Pass,
     ) -> Vec<Loss> {
-        let (Some(contrast), albef) = (self.albef.contrast(), &self.albef) else { return Vec::new() };
-        let tokens = &batch.tokens;
-        let (image, text) = (albef.image(&batch.pixel_values, pass), albef.text(tokens, pass));
+        let Some(seen) = self.look(batch, pass) else { return Vec::new() };
+        let contrast = self.contrast(&seen.features, &taught.keys, &batch.ids, alpha);
+        let mut losses: Vec<Loss> = contrast.map(|loss| (ITC, loss)).into_iter().collect();
+        let negatives = draw(&seen.features);
+        losses.extend(self.fused_losses(
+            batch,
+            &seen,
+            taught.masked.as_ref(),
+            negatives.as_ref(),
+            alpha,
+            pass,
+        ));
+        losses
+    }
+
+    /// What the network sees of a batch, or a part of one; nothing in one that compares nothing.
+    pub(super) fn look(&self, batch: &FusedBatch, pass: &Pass) -> Option<Seen> {
+        let (contrast, albef) = (self.albef.contrast()?, &self.albef);
+        let (image, text) = (albef.image(&batch.pixel_values, pass), albef.text(&batch.tokens, pass));
         let features = [contrast.embed_image(&image, pass), contrast.embed_text(&text, pass)];
-        let images = albef.project(&EncoderStates::new(image));
-        let mut losses = Vec::new();
-        if let Some(temp) = contrast.temp().map(|temp| temp.value()) {
-            let ids = (self.task == AlbefTask::Retrieval).then_some(&batch.ids[..]);
-            losses.push((ITC, self.teacher.contrast(&features, &taught.keys, ids, &temp, alpha)));
-        }
-        let negatives = draw(&features);
+        Some(Seen { images: albef.project(&EncoderStates::new(image)), text, features })
+    }
+
+    /// The contrast of a whole batch, whose images have these numbers.
+    pub(super) fn contrast(
+        &self,
+        features: &[Tensor; 2],
+        keys: &Keys,
+        ids: &[u32],
+        alpha: f32,
+    ) -> Option<Tensor> {
+        let temp = self.albef.contrast()?.temp()?.value();
+        let ids = (self.task == AlbefTask::Retrieval).then_some(ids);
+        Some(self.teacher.contrast(features, keys, ids, &temp, alpha))
+    }
+
+    /// Matching and masked tokens of a batch, or a part of one, each as a mean over it.
+    pub(super) fn fused_losses(
+        &self,
+        batch: &FusedBatch,
+        seen: &Seen,
+        taught: Option<&Tensor>,
+        negatives: Option<&Negatives>,
+        alpha: f32,
+        pass: &Pass,
+    ) -> Vec<Loss> {
+        let (albef, tokens, images) = (&self.albef, &batch.tokens, &seen.images);
         let logits = |rows: &[u32], images: &EncoderStates| {
-            let fused = albef.fuse(&super::batch::images_of(&text, rows), &tokens.select(rows), images, pass);
+            let text = super::batch::images_of(&seen.text, rows);
+            let fused = albef.fuse(&text, &tokens.select(rows), images, pass);
             // A network that compares has the head as well.
             albef.itm_logits(&fused).unwrap_or(fused)
         };
-        losses.push((ITM, matching::loss(tokens.batch(), &images, negatives.as_ref(), logits)));
+        let mut losses = vec![(ITM, matching::loss(tokens.batch(), images, negatives, logits))];
         losses.extend(batch.masked.as_ref().and_then(|masked| {
-            let logits = predicted(albef, masked, &images, pass)?;
-            Some((MLM, masked_loss(&logits, &masked.ids, taught.masked.as_ref(), alpha)))
+            let logits = predicted(albef, masked, images, pass)?;
+            Some((MLM, masked_loss(&logits, &masked.ids, taught, alpha)))
         }));
         losses
     }
@@ -137,13 +188,18 @@ fn predicted(albef: &Albef, masked: &Masked, images: &EncoderStates, pass: &Pass
 
 /// Cross entropy of masked tokens, of whose targets the copies' opinion is a part `alpha`.
 fn masked_loss(logits: &Tensor, ids: &[u32], taught: Option<&Tensor>, alpha: f32) -> Tensor {
-    let Some(taught) = taught.filter(|_| alpha > 0.0) else {
-        return ops::cross_entropy(logits, Targets::Classes(ids));
-    };
+    match taught.filter(|_| alpha > 0.0) {
+        Some(taught) => ops::cross_entropy(logits, Targets::Soft(&distilled(taught, ids, alpha))),
+        None => ops::cross_entropy(logits, Targets::Classes(ids)),
+    }
+}
+
+/// Targets of tokens: a part `alpha` as logits `[tokens, vocab_size]` of copies have it, the rest the tokens themselves.
+pub(super) fn distilled(taught: &Tensor, ids: &[u32], alpha: f32) -> Vec<f32> {
     let mut targets = ops::softmax(taught).to_vec();
-    for (row, &id) in targets.chunks_exact_mut(logits.last_dim()).zip(ids) {
+    for (row, &id) in targets.chunks_exact_mut(taught.last_dim()).zip(ids) {
         row.iter_mut().for_each(|target| *target *= alpha);
         row[id as usize] += 1.0 - alpha;
     }
-    ops::cross_entropy(logits, Targets::Soft(&targets))
+    targets
 }

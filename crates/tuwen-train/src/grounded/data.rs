@@ -1,11 +1,11 @@
 //! Images with captions and questions in batches, as BLIP learns from them.
 
-use tuwen_data::loader::{Batch, Share};
+use tuwen_data::loader::{Batch, Loader};
 use tuwen_tensor::Tensor;
 
 use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
 use crate::data::{Images, Parts};
-use crate::recipe::Blip;
+use crate::recipe::{Blip, Task};
 use crate::{BatchSource, Recipe, Sources, TrainError};
 
 /// Samples of the recipe's data sets in batches.
@@ -25,9 +25,30 @@ impl GroundedData {
         sources: &Sources,
         preparation: GroundedPreparation,
     ) -> Result<Self, TrainError> {
-        let transform = &preparation.processor.transform;
-        let images = Images { size: preparation.image_size, mean: transform.mean, std: transform.std };
-        let settings = recipe.blip.clone();
+        Self::with_settings(recipe, sources, preparation, recipe.blip.clone())
+    }
+
+    /// Questions and answers alone, for ALBEF.
+    ///
+    /// # Errors
+    /// As [`GroundedData::new`].
+    pub fn of_answers(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: GroundedPreparation,
+    ) -> Result<Self, TrainError> {
+        let texts_per_image = recipe.albef.texts_per_image;
+        let settings = Blip { task: Task::Vqa, texts_per_image, ..Blip::default() };
+        Self::with_settings(recipe, sources, preparation, settings)
+    }
+
+    fn with_settings(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: GroundedPreparation,
+        settings: Blip,
+    ) -> Result<Self, TrainError> {
+        let images = Images::of_grounded(&preparation);
         let parts = Parts::new(recipe, sources, images, |options| {
             options.texts_per_sample = settings.texts_per_image;
             options.questions_suffice = settings.answers();
@@ -72,15 +93,7 @@ impl BatchSource for GroundedData {
         }))
     }
 
-    fn failures(&self) -> u64 {
-        self.parts.failures()
-    }
-
-    fn shares(&self) -> Vec<Share> {
-        self.parts.shares()
-    }
-
-    fn failed_samples(&self) -> Vec<String> {
-        self.parts.failed_samples()
+    fn loader(&self) -> Option<&Loader> {
+        Some(self.parts.loader())
     }
 }

@@ -2,14 +2,15 @@
 
 use tuwen::{Embeddings, Picture};
 use tuwen_data::augment::{Augment, Fit};
-use tuwen_data::dataset::{self, DatasetSpec};
+use tuwen_data::dataset::{self, Dataset, DatasetSpec};
 use tuwen_data::loader::{Loader, LoaderOptions};
 use tuwen_eval::{Encoder, EvalError, encode, suites};
 use tuwen_models::TokenIds;
+use tuwen_models::bert::EncoderStates;
 use tuwen_nn::Pass;
 use tuwen_tensor::{Tensor, no_grad};
 
-use super::{Grounded, GroundedBatch, GroundedPreparation, Place, data, written};
+use super::{Asked, Grounded, GroundedBatch, GroundedPreparation, Place, data, written};
 use crate::objective::Objective;
 use crate::recipe::output::NEGATIVE_LOSS;
 use crate::recipe::{Eval, EvalKind};
@@ -17,8 +18,7 @@ use crate::{Metrics, Recipe, TrainError};
 
 /// Makes one evaluation of a recipe.
 pub(super) fn run(grounded: &Grounded, recipe: &Recipe, eval: &Eval) -> Result<Metrics, TrainError> {
-    let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
-    let spec = recipe.dataset(&spec);
+    let spec = recipe.dataset(&eval.dataset());
     let fail = |reason: String| TrainError::Eval { eval: eval.name(), reason };
     match eval.kind {
         EvalKind::Loss => losses(grounded, recipe, &spec),
@@ -45,13 +45,27 @@ pub(super) fn run(grounded: &Grounded, recipe: &Recipe, eval: &Eval) -> Result<M
             let dataset = dataset::open(&spec)?;
             let metrics = match eval.kind {
                 EvalKind::Caption => written::captions(grounded, dataset.as_ref())?,
-                EvalKind::Vqa => written::answers(grounded, dataset.as_ref())?,
+                EvalKind::Vqa => answers(grounded, dataset.as_ref())?,
                 _ => written::matches(grounded, dataset.as_ref())?,
             };
             metrics.ok_or_else(|| fail("this network was not made for it".into()))
         }
-        EvalKind::ZeroShot | EvalKind::Classification => Err(fail("BLIP has no such evaluation".into())),
+        EvalKind::ZeroShot | EvalKind::Classification | EvalKind::Nlvr2 => {
+            Err(fail("BLIP has no such evaluation".into()))
+        }
     }
+}
+
+/// How well questions are answered.
+fn answers(grounded: &Grounded, dataset: &dyn Dataset) -> Result<Option<Metrics>, TrainError> {
+    let Some(answerer) = grounded.blip.answerer() else { return Ok(None) };
+    let read = |pixel_values: &Tensor, asked: &Asked| {
+        let states = grounded.blip.vision_model().tokens(pixel_values, &Pass::eval());
+        let images = super::batch::seen_by(&states, &asked.images);
+        let read = EncoderStates::new(answerer.read(&asked.tokens, &images, &Pass::eval()));
+        read.with_mask(asked.tokens.attention_mask.clone())
+    };
+    written::answers(answerer.text_decoder, &grounded.preparation, dataset, &read).map(Some)
 }
 
 /// Means of the losses over all samples, in batches as in training and with the same texts each time.
@@ -68,7 +82,7 @@ fn losses(grounded: &Grounded, recipe: &Recipe, spec: &DatasetSpec) -> Result<Me
         image_size: preparation.image_size,
         mean: transform.mean,
         std: transform.std,
-        augment: Augment { fit: Fit::Squash, ..Augment::default() },
+        augment: as_evaluated(),
         threads: train.threads,
         ..LoaderOptions::default()
     };
@@ -89,6 +103,11 @@ fn losses(grounded: &Grounded, recipe: &Recipe, spec: &DatasetSpec) -> Result<Me
     let total: f64 = metrics.values().sum();
     metrics.insert(NEGATIVE_LOSS.to_owned(), -total);
     Ok(metrics)
+}
+
+/// Images as they are, squeezed to the size that the network takes.
+pub(super) fn as_evaluated() -> Augment {
+    Augment { fit: Fit::Squash, ..Augment::default() }
 }
 
 /// The encoders, as a benchmark knows them.

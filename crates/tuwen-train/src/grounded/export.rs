@@ -7,14 +7,14 @@ use std::path::Path;
 use serde_json::json;
 use tuwen_models::albef::weights::to_salesforce;
 use tuwen_models::albef::{Albef, AlbefConfig};
-use tuwen_models::blip::BlipTask;
 use tuwen_models::blip::weights::Layout;
+use tuwen_models::blip::{Blip, BlipConfig, BlipTask};
 use tuwen_tensor::checkpoint::{
     Cast, StoredType, TensorSource, replace_directory, write_atomically, write_source,
 };
 
+use super::GroundedPreparation;
 use super::network::save_tokenizer;
-use super::{Grounded, GroundedPreparation};
 use crate::TrainError;
 use crate::recipe::ExportType;
 
@@ -52,14 +52,19 @@ pub(super) fn write_albef(
 
 /// Writes a directory in place of what is there: weights in transformers' layout where it has such a class, else under our
 /// names, each tensor once; configuration, preparation of images and vocabulary.
-pub(super) fn write(grounded: &Grounded, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-    let Grounded { blip, config, preparation, .. } = grounded;
+pub(super) fn write(
+    blip: &Blip,
+    config: &BlipConfig,
+    preparation: &GroundedPreparation,
+    directory: &Path,
+    dtype: ExportType,
+) -> Result<(), TrainError> {
     let processor = preparation.processor.clone().resized(preparation.image_size).to_hf_json();
     let processor = processor.map_err(|error| TrainError::Model(error.to_string()))?;
     let documents =
         [("config.json", format!("{:#}\n", config.to_json())), ("preprocessor_config.json", processor)];
     let weights: Box<dyn TensorSource + '_> = match config.task {
-        BlipTask::Pretrain => Box::new(blip.parameters()),
+        BlipTask::Pretrain | BlipTask::Nlvr => Box::new(blip.parameters()),
         _ => Box::new(Layout::HuggingFace.export(blip.parameters())),
     };
     let weights = Cast::new(weights, StoredType::from(dtype));

@@ -1,20 +1,20 @@
-//! Training of ALBEF by a recipe.
+//! Training of ALBEF with pairs, by a recipe.
+
+mod parts;
 
 use std::path::Path;
 
-use tuwen_data::dataset::{self, DatasetSpec};
-use tuwen_data::loader::Share;
+use tuwen_data::dataset;
+use tuwen_data::loader::{Batch, Loader};
 use tuwen_eval::{encode, suites};
 use tuwen_models::TokenIds;
-use tuwen_models::albef::{Albef, AlbefConfig, AlbefTask};
+use tuwen_models::albef::{Albef, AlbefConfig};
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, no_grad};
 
 use super::evaluation::Towers;
-use super::masking::{Masked, MaskingIds};
-use super::{
-    AlbefSettings, FusedBatch, FusedPairs, GroundedPreparation, Place, TEMPERATURES, export, matching,
-};
+use super::masking::MaskingIds;
+use super::{AlbefSettings, FusedBatch, FusedPairs, GroundedPreparation, Place, TEMPERATURES, export};
 use crate::data::{Images, Parts};
 use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Albef as Settings, Eval, EvalKind, ExportType};
@@ -22,8 +22,16 @@ use crate::{BatchSource, Metrics, Recipe, Sources, TrainError};
 
 /// Pairs and where in the run they stand.
 pub struct PlacedBatch {
-    pairs: FusedBatch,
+    /// In parts that go through the network one at a time.
+    parts: Vec<FusedBatch>,
     place: Place,
+}
+
+impl PlacedBatch {
+    /// The numbers of all images.
+    fn ids(&self) -> Vec<u32> {
+        self.parts.iter().flat_map(|part| part.ids.iter().copied()).collect()
+    }
 }
 
 /// An ALBEF that learns what its task asks for.
@@ -34,6 +42,7 @@ pub struct Fused {
     settings: Settings,
     seed: u64,
     ids: MaskingIds,
+    notes: Vec<String>,
     parameters: Parameters,
 }
 
@@ -41,13 +50,16 @@ impl Fused {
     /// Trains `albef`, which was made from `config`.
     ///
     /// # Errors
-    /// Copies that cannot be made.
+    /// A network that compares no images and texts.
     pub fn new(
         albef: Albef,
         config: AlbefConfig,
         preparation: GroundedPreparation,
         recipe: &Recipe,
     ) -> Result<Self, TrainError> {
+        if albef.contrast().is_none() {
+            return Err(TrainError::Model("this ALBEF compares no images and texts".into()));
+        }
         let settings = recipe.albef.clone();
         let of_copies =
             AlbefSettings { momentum: settings.momentum, queue_size: settings.queue_size, seed: recipe.seed };
@@ -60,14 +72,14 @@ impl Fused {
             mask: tokenizer.id("[MASK]").unwrap_or_default(),
             vocab_size: tokenizer.vocab_size(),
         };
-        Ok(Self { fused, config, preparation, settings, seed: recipe.seed, ids, parameters })
+        let notes = Vec::new();
+        Ok(Self { fused, config, preparation, settings, seed: recipe.seed, ids, notes, parameters })
     }
 
-    /// How much the copies' opinion counts at a place of the run.
-    fn alpha(&self, place: &Place) -> f32 {
-        let ramp = self.settings.alpha_ramp_epochs;
-        let part = if ramp > 0.0 { (place.epochs() / ramp).min(1.0) } else { 1.0 };
-        (self.settings.alpha * part) as f32
+    /// With what is to be said of the network before it learns.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     fn temp(&self) -> Option<Tensor> {
@@ -82,42 +94,24 @@ impl Objective for Fused {
         &self.parameters
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn optimizer_settings(&self, recipe: &Recipe) -> crate::Settings {
-        let settings = super::settings_of_pytorch(recipe);
-        // ALBEF spares vectors, BLIP does not.
-        crate::Settings { decays_all: recipe.optimizer.decay_all.unwrap_or(false), ..settings }
+        super::settings_of_albef(recipe)
     }
 
     /// The losses of a batch; the copies follow and remember what they saw of it.
     fn losses(&self, batch: &PlacedBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
-        let PlacedBatch { pairs, place } = batch;
-        let mut random = place.random(self.seed, &[2]);
-        let masked = (self.config.task == AlbefTask::Pretrain).then(|| {
-            Masked::draw(&pairs.tokens, self.settings.mlm_probability as f32, self.ids, &mut random)
-        });
-        let masked = masked.filter(|masked| !masked.places.is_empty());
-        let pairs = FusedBatch {
-            pixel_values: pairs.pixel_values.clone(),
-            tokens: pairs.tokens.clone(),
-            ids: pairs.ids.clone(),
-            masked,
-        };
-        let seed = place.random(self.seed, &[0]).next_u64();
-        let pass = pass.rehearsal().with_dropout(self.settings.dropout as f32, seed);
-        let Some(taught) = self.fused.teach(&pairs) else { return Ok(Vec::new()) };
-        let temp = no_grad(|| self.temp()).map_or(1.0, |temp| temp.item());
-        let ids = (self.config.task == AlbefTask::Retrieval).then_some(&pairs.ids[..]);
-        let mut random = place.random(self.seed, &[1]);
-        let draw = |features: &[Tensor; 2]| {
-            matching::draw(features, Some(&taught.keys), temp, ids, 0.0, &mut random)
-        };
-        let losses = self.fused.losses(&pairs, &taught, self.alpha(place), draw, &pass);
-        self.fused.teacher().enqueue(&taught.keys, &pairs.ids);
-        Ok(losses)
+        Ok(self.losses_of_whole(batch, pass))
     }
 
     fn gradients(&self, batch: &PlacedBatch, pass: &Pass) -> Result<(Metrics, Gradients), TrainError> {
-        Ok(gradients_of(self.losses(batch, pass)?))
+        Ok(match batch.parts.len() {
+            1 => gradients_of(self.losses_of_whole(batch, pass)),
+            _ => self.gradients_by_parts(batch, pass),
+        })
     }
 
     fn after_step(&self) {
@@ -153,8 +147,7 @@ impl Objective for Fused {
             images: &image,
             texts: &text,
         };
-        let spec = DatasetSpec { limit: eval.limit, ..DatasetSpec::new(&eval.path) };
-        let dataset = dataset::open(&recipe.dataset(&spec))?;
+        let dataset = dataset::open(&recipe.dataset(&eval.dataset()))?;
         let encoded = encode(&towers, dataset.as_ref(), &mut |_| ());
         let metrics = encoded.and_then(|encoded| suites::retrieval(&towers, &encoded));
         metrics.map_err(|error| fail(error.to_string()))
@@ -181,8 +174,7 @@ impl FusedData {
         sources: &Sources,
         preparation: GroundedPreparation,
     ) -> Result<Self, TrainError> {
-        let transform = &preparation.processor.transform;
-        let images = Images { size: preparation.image_size, mean: transform.mean, std: transform.std };
+        let images = Images::of_grounded(&preparation);
         Ok(Self { parts: Parts::new(recipe, sources, images, |_| ())?, preparation })
     }
 }
@@ -199,29 +191,24 @@ impl BatchSource for FusedData {
         let batches_per_epoch = self.batches_per_epoch();
         Box::new(self.parts.epoch(epoch, first).zip(first..).map(move |(parts, batch)| {
             let place = Place { epoch, batch, batches_per_epoch };
-            let size = preparation.image_size;
-            let mut parts = parts?.into_iter();
-            let Some(part) = parts.next() else { return Err(TrainError::NoData { failures: 0 }) };
-            let texts: Vec<String> = part.texts.iter().map(|text| preparation.caption(text)).collect();
-            let pairs = FusedBatch {
-                pixel_values: Tensor::new(&part.pixel_values, &[part.keys.len(), 3, size, size]),
-                tokens: preparation.tokens(&texts)?,
-                ids: part.indices.iter().map(|&index| index as u32).collect(),
-                masked: None,
-            };
-            Ok(PlacedBatch { pairs, place })
+            let pairs = |part: Batch| pairs(&part, &preparation);
+            Ok(PlacedBatch { parts: parts?.into_iter().map(pairs).collect::<Result<_, _>>()?, place })
         }))
     }
 
-    fn failures(&self) -> u64 {
-        self.parts.failures()
+    fn loader(&self) -> Option<&Loader> {
+        Some(self.parts.loader())
     }
+}
 
-    fn shares(&self) -> Vec<Share> {
-        self.parts.shares()
-    }
-
-    fn failed_samples(&self) -> Vec<String> {
-        self.parts.failed_samples()
-    }
+/// Pairs as the network takes them.
+fn pairs(part: &Batch, preparation: &GroundedPreparation) -> Result<FusedBatch, TrainError> {
+    let size = preparation.image_size;
+    let texts: Vec<String> = part.texts.iter().map(|text| preparation.caption(text)).collect();
+    Ok(FusedBatch {
+        pixel_values: Tensor::new(&part.pixel_values, &[part.keys.len(), 3, size, size]),
+        tokens: preparation.tokens(&texts)?,
+        ids: part.indices.iter().map(|&index| index as u32).collect(),
+        masked: None,
+    })
 }

@@ -9,11 +9,14 @@ mod data;
 mod evaluation;
 mod export;
 mod fused;
+mod fused_answers;
 mod masking;
 mod matching;
 mod momentum;
 mod network;
+mod nlvr;
 mod preparation;
+mod start;
 mod written;
 
 use std::path::Path;
@@ -28,10 +31,12 @@ pub use batch::{Asked, CaptionedImages, GroundedBatch, GroundedPart, Place};
 pub use contrast::Keys;
 pub use data::GroundedData;
 pub use fused::{Fused, FusedData, PlacedBatch};
+pub use fused_answers::FusedAnswers;
 pub use masking::Masked;
 pub use matching::Negatives;
 pub use momentum::Teacher;
-pub(crate) use network::{albef_parts, parts};
+pub(crate) use network::{Planned, albef_parts, parts};
+pub use nlvr::{Judge, Judged, JudgedBatch, JudgedData};
 pub use preparation::GroundedPreparation;
 
 use crate::objective::{Loss, Objective, gradients_of};
@@ -56,6 +61,7 @@ pub struct Grounded {
     duplicates_are_positives: bool,
     seed: u64,
     teacher: Option<Teacher>,
+    notes: Vec<String>,
     /// Those of the network and of its copies.
     parameters: Parameters,
 }
@@ -98,7 +104,24 @@ impl Grounded {
         let parameters = blip.parameters().and(&copies.collect());
         let duplicates_are_positives = recipe.train.duplicates_are_positives;
         let seed = recipe.seed;
-        Ok(Self { blip, config, preparation, settings, duplicates_are_positives, seed, teacher, parameters })
+        let notes = Vec::new();
+        Ok(Self {
+            blip,
+            config,
+            preparation,
+            settings,
+            duplicates_are_positives,
+            seed,
+            teacher,
+            notes,
+            parameters,
+        })
+    }
+
+    /// With what is to be said of the network before it learns.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// The network.
@@ -117,7 +140,7 @@ impl Grounded {
             return Pass::eval();
         }
         let seed = batch.place.random(self.seed, &[0, part as u64]).next_u64();
-        pass.rehearsal().with_dropout(self.settings.dropout as f32, seed)
+        settings_pass(&self.settings, pass, seed)
     }
 
     fn look(&self, part: &GroundedPart, pass: &Pass) -> Seen {
@@ -148,11 +171,12 @@ impl Grounded {
         seen: &Seen,
         negatives: Option<&Negatives>,
         totals: Totals,
+        place: Place,
         pass: &Pass,
     ) -> Vec<Loss> {
         let mut losses = Vec::new();
         if let (Some(pairs), Some(images)) = (&part.pairs, &seen.images) {
-            if let Some(matcher) = self.blip.matcher().filter(|_| self.settings.itm > 0.0) {
+            if let Some(matcher) = self.blip.matcher().filter(|_| self.matches(place)) {
                 let share = pairs.images.len() as f32 / totals.pairs as f32;
                 let tokens = pairs.tokens.clone().starting_with(self.config.grounded_start());
                 let logits = |texts: &[u32], images: &EncoderStates| {
@@ -171,6 +195,11 @@ impl Grounded {
             losses.extend(self.answering(asked, images, totals, pass).map(|loss| (VQA, loss)));
         }
         losses
+    }
+
+    /// Whether pairs are told from others at a place in the run.
+    fn matches(&self, place: Place) -> bool {
+        self.settings.itm > 0.0 && place.epoch >= self.settings.itm_start_epoch
     }
 
     fn writing(
@@ -298,7 +327,14 @@ impl Grounded {
                 }
                 _ => None,
             };
-            losses.extend(self.part_losses(part, &seen, negatives.or(drawn.as_ref()), totals, &pass));
+            losses.extend(self.part_losses(
+                part,
+                &seen,
+                negatives.or(drawn.as_ref()),
+                totals,
+                batch.place,
+                &pass,
+            ));
             if let Some([image, text]) = seen.features {
                 features[0].push(image);
                 features[1].push(text);
@@ -337,7 +373,7 @@ impl Grounded {
                 let keys = keys.map(|keys| keys.part(first, features[0].shape()[0]));
                 self.negatives(batch, number, features, keys.as_ref())
             });
-            let mut losses = self.part_losses(part, &seen, negatives.as_ref(), totals, &pass);
+            let mut losses = self.part_losses(part, &seen, negatives.as_ref(), totals, batch.place, &pass);
             for (name, loss) in &losses {
                 *metrics.entry((*name).into()).or_default() += f64::from(loss.item());
             }
@@ -366,6 +402,12 @@ impl Grounded {
     }
 }
 
+/// A pass that leaves out what a seed decides, as much as settings have it.
+fn settings_pass(settings: &Settings, pass: &Pass, seed: u64) -> Pass {
+    let pass = pass.rehearsal().with_dropout(settings.dropout as f32, seed);
+    pass.with_drop_path(settings.drop_path as f32, seed.rotate_left(32))
+}
+
 /// Settings of a recipe, and those of PyTorch, which are the papers', where it has none.
 fn settings_of_pytorch(recipe: &Recipe) -> crate::Settings {
     crate::Settings {
@@ -373,6 +415,16 @@ fn settings_of_pytorch(recipe: &Recipe) -> crate::Settings {
         eps: recipe.optimizer.eps.unwrap_or(1e-8),
         ..recipe.optimizer_settings(false)
     }
+}
+
+/// The same with weight decay of everything, as in BLIP.
+fn settings_of_blip(recipe: &Recipe) -> crate::Settings {
+    crate::Settings { decays_all: recipe.optimizer.decay_all.unwrap_or(true), ..settings_of_pytorch(recipe) }
+}
+
+/// The same with weight decay of matrices alone, as in ALBEF.
+fn settings_of_albef(recipe: &Recipe) -> crate::Settings {
+    crate::Settings { decays_all: recipe.optimizer.decay_all.unwrap_or(false), ..settings_of_pytorch(recipe) }
 }
 
 fn joined(parts: Vec<Tensor>) -> Tensor {
@@ -389,11 +441,12 @@ impl Objective for Grounded {
         &self.parameters
     }
 
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     fn optimizer_settings(&self, recipe: &Recipe) -> crate::Settings {
-        crate::Settings {
-            decays_all: recipe.optimizer.decay_all.unwrap_or(true),
-            ..settings_of_pytorch(recipe)
-        }
+        settings_of_blip(recipe)
     }
 
     /// Without the copies: of pairs of the batch alone.
@@ -438,6 +491,6 @@ impl Objective for Grounded {
     }
 
     fn export(&self, directory: &Path, dtype: ExportType) -> Result<(), TrainError> {
-        export::write(self, directory, dtype)
+        export::write(&self.blip, &self.config, &self.preparation, directory, dtype)
     }
 }

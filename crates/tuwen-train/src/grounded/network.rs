@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use tuwen::{GroundedConfig, GroundedFiles, Options};
 use tuwen_data::tokenizer::{BertTokenizer, DECODER_START, ENCODER_START};
 use tuwen_models::VitConfig;
 use tuwen_models::albef::{AlbefConfig, AlbefTask};
@@ -14,123 +13,107 @@ use tuwen_tensor::Activation;
 use tuwen_tensor::checkpoint::replace_directory;
 
 use super::GroundedPreparation;
-use crate::recipe::{AlbefLearns, Model, Vision};
+use super::start::{self, Started};
+use crate::recipe::{Model, Vision};
 use crate::setup::TOKENIZER;
 use crate::{Recipe, Sources, Start, TrainError};
 
-/// The network's sizes, what prepares its inputs, and where its weights come from.
+/// A network that is to be built, with what prepares its inputs and where its weights come from.
+pub(crate) struct Planned<C> {
+    pub config: C,
+    pub preparation: GroundedPreparation,
+    pub scope: Scope,
+    /// What it begins with, in words.
+    pub notes: Vec<String>,
+}
+
+/// The BLIP of a recipe.
 pub(crate) fn parts(
     recipe: &Recipe,
     sources: &Sources,
     start: Start,
-) -> Result<(BlipConfig, GroundedPreparation, Scope), TrainError> {
-    let (config, tokenizer, processor, scope) = match &recipe.model.init_from {
-        Some(from) => from_files(recipe, from)?,
+) -> Result<Planned<BlipConfig>, TrainError> {
+    let Started { config, tokenizer, processor, scope, notes } = match &recipe.model.init_from {
+        Some(from) => start::blip(recipe, from)?,
         None => {
             let tokenizer = tokenizer(recipe, sources, start)?;
             let config = config(recipe, &tokenizer)?;
             let processor = BlipImageProcessor::hugging_face(config.vision.image_size);
-            // Layers are drawn with a deviation of 0.02 unless told otherwise.
-            let spread = recipe.model.initializer_range.map_or(1.0, |range| range / 0.02);
-            (config, tokenizer, processor, Scope::init(recipe.seed).with_spread(spread as f32))
+            Started { config, tokenizer, processor, scope: fresh(recipe), notes: Vec::new() }
         }
     };
     let preparation = GroundedPreparation::new(&config, tokenizer, processor, recipe.blip.max_words);
-    Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
+    let scope = scope.with_precision(recipe.train.precision.into());
+    Ok(Planned { config, preparation, scope, notes })
 }
 
-/// The same for ALBEF.
+/// The ALBEF of a recipe.
 pub(crate) fn albef_parts(
     recipe: &Recipe,
     sources: &Sources,
     start: Start,
-) -> Result<(AlbefConfig, GroundedPreparation, Scope), TrainError> {
-    let task = match recipe.albef.task {
-        AlbefLearns::Pretrain => AlbefTask::Pretrain,
-        AlbefLearns::Retrieval => AlbefTask::Retrieval,
-    };
-    let (config, tokenizer, scope) = match &recipe.model.init_from {
-        Some(from) => {
-            let options = Options { image_size: recipe.model.image_size, ..Options::default() };
-            let files = GroundedFiles::open(&recipe.resolve(from).to_string_lossy(), &options)?;
-            let GroundedConfig::Albef(config) = files.config else {
-                return fail(format!("{} is a BLIP, [albef] trains ALBEF", files.name));
-            };
-            if config.task != task {
-                let got = config.task;
-                return fail(format!("{} was made for {got:?}, albef.task is {task:?}", files.name));
-            }
-            let tokenizer = match (&recipe.tokenizer.from, files.tokenizer) {
-                (Some(from), _) => read_vocabulary(&recipe.resolve(from))?,
-                (None, Some(tokenizer)) => tokenizer,
-                (None, None) => return fail(format!("{} has no vocab.txt; set tokenizer.from", files.name)),
-            };
-            (config, tokenizer, Scope::load_trainable(files.weights))
-        }
+) -> Result<Planned<AlbefConfig>, TrainError> {
+    let task = AlbefTask::from(recipe.albef.task);
+    let Started { config, tokenizer, processor, scope, notes } = match &recipe.model.init_from {
+        Some(from) => start::albef(recipe, from, task)?,
         None => {
             let tokenizer = tokenizer(recipe, sources, start)?;
-            let sizes = sizes(&recipe.model, &tokenizer, BlipTask::Features)?;
-            let layers = sizes.text.num_hidden_layers;
-            let first_layer = recipe.albef.fusion_layer.unwrap_or(layers / 2);
-            let everywhere = CrossAttentionConfig::everywhere(sizes.vision.hidden_size);
-            let config = AlbefConfig {
-                task,
-                text: BertConfig {
-                    type_vocab_size: Some(2),
-                    cross_attention: Some(CrossAttentionConfig { first_layer, ..everywhere }),
-                    ..sizes.text
-                },
-                vision: sizes.vision,
-                answer_decoder: None,
-                embed_dim: Some(sizes.image_text_hidden_size),
-                temperature: true,
-            };
-            let spread = recipe.model.initializer_range.map_or(1.0, |range| range / 0.02);
-            (config, tokenizer, Scope::init(recipe.seed).with_spread(spread as f32))
+            let config = albef_sizes(recipe, &tokenizer, task)?;
+            let processor = BlipImageProcessor::salesforce(config.vision.image_size);
+            Started { config, tokenizer, processor, scope: fresh(recipe), notes: Vec::new() }
         }
     };
     fits(&tokenizer, config.text.vocab_size)?;
     let config = config.checked().map_err(said)?;
-    let processor = BlipImageProcessor::salesforce(config.vision.image_size);
     let preparation = GroundedPreparation::of_albef(&config, tokenizer, processor, recipe.albef.max_words);
-    Ok((config, preparation, scope.with_precision(recipe.train.precision.into())))
+    let scope = scope.with_precision(recipe.train.precision.into());
+    Ok(Planned { config, preparation, scope, notes })
 }
 
-fn fail<T>(message: impl Into<String>) -> Result<T, TrainError> {
+/// The sizes of an ALBEF that begins anew.
+fn albef_sizes(
+    recipe: &Recipe,
+    tokenizer: &BertTokenizer,
+    task: AlbefTask,
+) -> Result<AlbefConfig, TrainError> {
+    let sizes = sizes(&recipe.model, tokenizer, BlipTask::Features)?;
+    let first_layer = recipe.albef.fusion_layer.unwrap_or(sizes.text.num_hidden_layers / 2);
+    let everywhere = CrossAttentionConfig::everywhere(sizes.vision.hidden_size);
+    let config = AlbefConfig {
+        task: AlbefTask::Pretrain,
+        text: BertConfig {
+            type_vocab_size: Some(2),
+            cross_attention: Some(CrossAttentionConfig { first_layer, ..everywhere }),
+            ..sizes.text
+        },
+        vision: sizes.vision,
+        answer_decoder: None,
+        embed_dim: Some(sizes.image_text_hidden_size),
+        temperature: true,
+    };
+    Ok(config.for_task(task))
+}
+
+/// Draws everything.
+fn fresh(recipe: &Recipe) -> Scope {
+    Scope::init(recipe.seed).with_spread(spread(recipe))
+}
+
+/// How much wider than with a deviation of 0.02, as layers are unless told otherwise, is drawn.
+pub(super) fn spread(recipe: &Recipe) -> f32 {
+    recipe.model.initializer_range.map_or(1.0, |range| range / 0.02) as f32
+}
+
+pub(super) fn fail<T>(message: impl Into<String>) -> Result<T, TrainError> {
     Err(TrainError::Model(message.into()))
 }
 
-/// A network that goes on from the files of one for the same task.
-fn from_files(
-    recipe: &Recipe,
-    from: &Path,
-) -> Result<(BlipConfig, BertTokenizer, BlipImageProcessor, Scope), TrainError> {
-    let options = Options { image_size: recipe.model.image_size, ..Options::default() };
-    let files = GroundedFiles::open(&recipe.resolve(from).to_string_lossy(), &options)?;
-    let GroundedConfig::Blip(mut config) = files.config else {
-        return fail(format!("{} is an ALBEF, [blip] trains BLIP", files.name));
-    };
-    let task = BlipTask::from(recipe.blip.task);
-    if config.task != task {
-        let got = config.task;
-        return fail(format!("{} was made for {got:?}, blip.task is {task:?}", files.name));
-    }
-    config.answers = task == BlipTask::Pretrain && recipe.blip.answers();
-    let tokenizer = match (&recipe.tokenizer.from, files.tokenizer) {
-        (Some(from), _) => read_tokenizer(&recipe.resolve(from))?,
-        (None, Some(tokenizer)) => tokenizer,
-        (None, None) => return fail(format!("{} has no vocab.txt; set tokenizer.from", files.name)),
-    };
-    fits(&tokenizer, config.text.vocab_size)?;
-    Ok((config.checked().map_err(said)?, tokenizer, files.processor, Scope::load_trainable(files.weights)))
-}
-
-fn said(error: impl std::fmt::Display) -> TrainError {
+pub(super) fn said(error: impl std::fmt::Display) -> TrainError {
     TrainError::Model(error.to_string())
 }
 
 /// Every id of the tokenizer has to have its vector in the network.
-fn fits(tokenizer: &BertTokenizer, there: usize) -> Result<(), TrainError> {
+pub(super) fn fits(tokenizer: &BertTokenizer, there: usize) -> Result<(), TrainError> {
     match tokenizer.vocab_size() {
         needed if needed > there => {
             fail(format!("the tokenizer has {needed} ids, the network has room for {there}"))
@@ -161,7 +144,7 @@ fn read_tokenizer(path: &Path) -> Result<BertTokenizer, TrainError> {
     Ok(read_vocabulary(path)?.for_blip())
 }
 
-fn read_vocabulary(path: &Path) -> Result<BertTokenizer, TrainError> {
+pub(super) fn read_vocabulary(path: &Path) -> Result<BertTokenizer, TrainError> {
     let read = if path.is_dir() {
         BertTokenizer::from_directory(path)?
     } else {
@@ -187,6 +170,7 @@ fn config(recipe: &Recipe, tokenizer: &BertTokenizer) -> Result<BlipConfig, Trai
             },
             Ok,
         )?,
+        None if task == BlipTask::Nlvr => sizes(&recipe.model, tokenizer, BlipTask::Features)?.for_task(task),
         None => sizes(&recipe.model, tokenizer, task)?,
     };
     if config.task != task {

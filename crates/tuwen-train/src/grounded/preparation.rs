@@ -11,8 +11,8 @@ use tuwen_models::blip::{BlipConfig, BlipImageProcessor, BlipTask};
 use super::{Asked, CaptionedImages};
 use crate::TrainError;
 
-/// Most words of a question.
-const QUESTION_WORDS: usize = 50;
+/// Most words of a question in BLIP and in ALBEF.
+const QUESTION_WORDS: [usize; 2] = [50, 30];
 
 /// How texts and images are brought to the form that a network takes.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct GroundedPreparation {
     pub(super) context_length: usize,
     max_words: usize,
     cleaning: Cleaning,
+    question_cleaning: Cleaning,
+    max_question_words: usize,
     /// What captions begin with, as text.
     prompt: &'static str,
     /// Ids before the first that is learnt: the start, and the prompt.
@@ -53,6 +55,8 @@ impl GroundedPreparation {
             context_length: config.text.max_position_embeddings,
             max_words,
             cleaning: Cleaning::BlipCaption,
+            question_cleaning: Cleaning::BlipQuestion,
+            max_question_words: QUESTION_WORDS[0],
             prompt,
             dec: config.tokens.dec,
             grounded_start: config.grounded_start(),
@@ -72,6 +76,8 @@ impl GroundedPreparation {
             context_length: config.text.max_position_embeddings,
             max_words,
             cleaning: Cleaning::AlbefCaption,
+            question_cleaning: Cleaning::AlbefQuestion,
+            max_question_words: QUESTION_WORDS[1],
             prompt: "",
             dec: tokenizer.start_id(),
             grounded_start: tokenizer.start_id(),
@@ -102,19 +108,19 @@ impl GroundedPreparation {
     }
 
     /// A question as it is learnt.
-    pub fn question(text: &str) -> String {
-        Cleaning::BlipQuestion.apply(text, QUESTION_WORDS)
+    pub fn question(&self, text: &str) -> String {
+        self.question_cleaning.apply(text, self.max_question_words)
     }
 
     /// Ids of texts from `[CLS]` to `[SEP]`, as long as the longest.
     pub fn tokens(&self, texts: &[impl AsRef<str>]) -> Result<TokenIds, TrainError> {
         let limit = self.context_length;
-        let batch = self.tokenizer.encode_batch(texts, limit, Padding::Longest, Overflow::Truncate)?;
-        Ok(TokenIds {
-            ids: batch.ids,
-            length: batch.context_length,
-            attention_mask: Some(batch.attention_mask),
-        })
+        Ok(self.tokenizer.encode_batch(texts, limit, Padding::Longest, Overflow::Truncate)?.into())
+    }
+
+    /// Ids of texts as they are read beside images.
+    pub(super) fn beside_images(&self, texts: &[impl AsRef<str>]) -> Result<TokenIds, TrainError> {
+        Ok(self.tokens(texts)?.starting_with(self.grounded_start))
     }
 
     /// Captions of images as pairs: `captions` are those drawn for each image, which may be none.
@@ -164,13 +170,13 @@ impl GroundedPreparation {
                     weights.push(weight);
                 }
                 images.push(image as u32);
-                texts.push(Self::question(&question.question));
+                texts.push(self.question(&question.question));
             }
         }
         if texts.is_empty() {
             return Ok(None);
         }
-        let tokens = self.tokens(&texts)?.starting_with(self.grounded_start);
+        let tokens = self.beside_images(&texts)?;
         let answers = self.tokens(&answers)?.starting_with(self.dec);
         Ok(Some(Asked { images, tokens, answers, question_of_answer, weights }))
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use tuwen_models::albef::AlbefTask;
+
 use super::train::{is_default, share};
 
 /// What an ALBEF learns to do, which decides its parts.
@@ -13,6 +15,18 @@ pub enum AlbefLearns {
     Pretrain,
     /// Contrast and matching.
     Retrieval,
+    /// Answers to questions, which a decoder writes.
+    Vqa,
+}
+
+impl From<AlbefLearns> for AlbefTask {
+    fn from(task: AlbefLearns) -> Self {
+        match task {
+            AlbefLearns::Pretrain => Self::Pretrain,
+            AlbefLearns::Retrieval => Self::Retrieval,
+            AlbefLearns::Vqa => Self::Vqa,
+        }
+    }
 }
 
 /// What is learnt and how.
@@ -27,6 +41,9 @@ pub struct Albef {
     pub mlm_probability: f64,
     /// The part of the texts' states that is left out at random. (Attention itself leaves nothing out.)
     pub dropout: f64,
+    /// Most questions about an image that are learnt from at a time.
+    #[serde(skip_serializing_if = "is_one")]
+    pub texts_per_image: usize,
     /// Most words of a caption.
     pub max_words: usize,
     /// Share of the past in copies of the encoders that follow slowly.
@@ -46,6 +63,7 @@ impl Default for Albef {
             fusion_layer: None,
             mlm_probability: 0.15,
             dropout: 0.1,
+            texts_per_image: 1,
             max_words: 30,
             momentum: 0.995,
             queue_size: 0,
@@ -55,7 +73,19 @@ impl Default for Albef {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 impl Albef {
+    /// How much the copies' opinion counts after so many passes over the data.
+    pub(crate) fn alpha_after(&self, epochs: f64) -> f32 {
+        let ramp = self.alpha_ramp_epochs;
+        let part = if ramp > 0.0 { (epochs / ramp).min(1.0) } else { 1.0 };
+        (self.alpha * part) as f32
+    }
+
     pub(super) fn check(&self, batch_size: usize) -> Result<(), String> {
         share("albef.mlm_probability", self.mlm_probability)?;
         share("albef.dropout", self.dropout)?;
@@ -63,8 +93,8 @@ impl Albef {
         if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {
             return Err("albef.alpha has to be between 0 and 1, albef.alpha_ramp_epochs at least 0".into());
         }
-        if self.max_words == 0 {
-            return Err("albef.max_words has to be at least 1".into());
+        if self.max_words == 0 || self.texts_per_image == 0 {
+            return Err("albef.max_words and albef.texts_per_image have to be at least 1".into());
         }
         if !self.queue_size.is_multiple_of(batch_size) {
             let size = self.queue_size;

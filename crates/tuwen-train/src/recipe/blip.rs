@@ -19,6 +19,8 @@ pub enum Task {
     Vqa,
     /// Contrast and matching.
     Retrieval,
+    /// Whether sentences about two images are true.
+    Nlvr2,
 }
 
 impl From<Task> for BlipTask {
@@ -28,6 +30,7 @@ impl From<Task> for BlipTask {
             Task::Caption => Self::Caption,
             Task::Vqa => Self::Vqa,
             Task::Retrieval => Self::Retrieval,
+            Task::Nlvr2 => Self::Nlvr,
         }
     }
 }
@@ -64,6 +67,9 @@ pub struct Blip {
     pub itc: f64,
     /// Weight of telling matching pairs from others.
     pub itm: f64,
+    /// Passes over the data before this is learnt. The contrast chooses its wrong partners: until that knows something,
+    /// they are drawn blindly, and in a network that is new there is nothing by which to tell them.
+    pub itm_start_epoch: u64,
     /// Weight of writing captions.
     pub lm: f64,
     /// Weight of writing answers: 1 where answers are the task, 0 in pre-training unless given.
@@ -74,6 +80,10 @@ pub struct Blip {
     pub label_smoothing: f64,
     /// The part of the texts' states that is left out at random. (Attention itself leaves nothing out.)
     pub dropout: f64,
+    /// The part of the images for which a branch of the last layer of their encoder is left out at random; less in the layers
+    /// before it (stochastic depth).
+    #[serde(skip_serializing_if = "is_default")]
+    pub drop_path: f64,
     /// Most words of a caption.
     pub max_words: usize,
     /// Share of the past in copies of the encoders that follow slowly; none, without which the contrast has the images and
@@ -94,11 +104,13 @@ impl Default for Blip {
             dialect: Dialect::default(),
             itc: 1.0,
             itm: 1.0,
+            itm_start_epoch: 0,
             lm: 1.0,
             vqa: None,
             texts_per_image: 1,
             label_smoothing: 0.1,
             dropout: 0.1,
+            drop_path: 0.0,
             max_words: 30,
             momentum: None,
             queue_size: 0,
@@ -136,6 +148,7 @@ impl Blip {
         }
         share("blip.label_smoothing", self.label_smoothing)?;
         share("blip.dropout", self.dropout)?;
+        share("blip.drop_path", self.drop_path)?;
         share("blip.momentum", self.momentum.unwrap_or(0.0))?;
         if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {
             return Err("blip.alpha has to be between 0 and 1, blip.alpha_ramp_epochs at least 0".into());

@@ -146,11 +146,6 @@ impl Recipe {
         if self.blip != Blip::default() && self.train.objective != Objective::Blip {
             return Err("[blip] needs train.objective = \"blip\"".into());
         }
-        if self.train.objective == Objective::Albef && self.train.micro_batch_size.is_some() {
-            return Err(
-                "train.micro_batch_size: ALBEF learns from whole batches; use gradient_checkpointing".into(),
-            );
-        }
         if grounded {
             self.blip.check(self.train.batch_size)?;
             self.albef.check(self.train.batch_size)?;
@@ -158,7 +153,10 @@ impl Recipe {
                 return Err("[lora] and model.adapter are for the networks of CLIP".into());
             }
         } else if let Some(eval) = self.eval.iter().find(|eval| eval.kind.is_of_blip()) {
-            return Err(format!("eval {:?}: this kind needs train.objective = \"blip\"", eval.name()));
+            return Err(format!(
+                "eval {:?}: this kind needs train.objective = \"blip\" or \"albef\"",
+                eval.name()
+            ));
         }
         let only = |what: &str| Err(format!("{what} needs train.objective = \"classification\""));
         if self.classification.is_some() {
@@ -221,6 +219,11 @@ impl Recipe {
             warmup_steps: self.optimizer.warmup_steps,
             total_steps: self.train.max_steps.map_or(steps, |limit| limit.min(steps)),
             decay: self.optimizer.schedule,
+            warmup_lr: self.optimizer.warmup_lr,
+            min_lr: self.optimizer.min_lr.unwrap_or(0.0),
+            decay_rate: self.optimizer.decay_rate.unwrap_or(1.0),
+            steps_per_epoch,
+            epochs: self.train.epochs,
         }
     }
 

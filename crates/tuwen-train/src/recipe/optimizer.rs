@@ -27,9 +27,18 @@ pub struct Optimizer {
     /// Steps of the linear warm-up.
     #[serde(default)]
     pub warmup_steps: u64,
+    /// The rate of the first step of the warm-up; a part of the highest unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_lr: Option<f64>,
     /// What follows the warm-up.
     #[serde(default)]
     pub schedule: Decay,
+    /// The rate at which a decay ends; zero unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_lr: Option<f64>,
+    /// What the rate is multiplied with after each epoch, where the schedule is `exponential_per_epoch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_rate: Option<f64>,
     /// The learning rate of a layer as a share of that of the layer above it; the head and what follows the last layer
     /// have all of it (BEiT, arXiv 2106.08254).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +84,24 @@ impl Group {
 impl Optimizer {
     pub(super) fn check(&self) -> Result<(), String> {
         positive("optimizer.lr", self.lr)?;
+        for (name, rate) in [("warmup_lr", self.warmup_lr), ("min_lr", self.min_lr)] {
+            if let Some(rate) = rate.filter(|rate| !(0.0..=self.lr).contains(rate)) {
+                return Err(format!("optimizer.{name} is {rate}; it has to be between 0 and optimizer.lr"));
+            }
+        }
+        match (self.schedule == Decay::ExponentialPerEpoch, self.decay_rate) {
+            (true, Some(rate)) if rate > 0.0 && rate <= 1.0 => {}
+            (true, _) => {
+                return Err(
+                    "schedule \"exponential_per_epoch\" needs optimizer.decay_rate, above 0 and at most 1"
+                        .into(),
+                );
+            }
+            (false, Some(_)) => {
+                return Err("optimizer.decay_rate needs schedule = \"exponential_per_epoch\"".into());
+            }
+            (false, None) => {}
+        }
         if let Some(decay) = self.layer_decay.filter(|decay| !(*decay > 0.0 && *decay <= 1.0)) {
             return Err(format!("optimizer.layer_decay is {decay}; it has to be above 0 and at most 1"));
         }

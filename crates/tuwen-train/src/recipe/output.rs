@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tuwen_data::dataset::DatasetSpec;
 use tuwen_tensor::checkpoint::StoredType;
 
 use super::{Tokenizer, positive};
@@ -28,6 +29,8 @@ pub enum EvalKind {
     Vqa,
     /// How often the caption of an image and one of another are told apart (BLIP).
     Matching,
+    /// How often sentences about two images are judged rightly (BLIP for NLVR2).
+    Nlvr2,
 }
 
 impl EvalKind {
@@ -38,14 +41,14 @@ impl EvalKind {
             Self::ZeroShot | Self::Classification => "top1",
             Self::Loss => NEGATIVE_LOSS,
             Self::Caption => "cider_d",
-            Self::Vqa => "accuracy",
+            Self::Vqa | Self::Nlvr2 => "accuracy",
             Self::Matching => "itm_accuracy",
         }
     }
 
     /// Whether CLIP has no such evaluation.
     pub(super) fn is_of_blip(self) -> bool {
-        matches!(self, Self::Loss | Self::Caption | Self::Vqa | Self::Matching)
+        matches!(self, Self::Loss | Self::Caption | Self::Vqa | Self::Matching | Self::Nlvr2)
     }
 }
 
@@ -60,6 +63,15 @@ pub struct Eval {
     pub name: Option<String>,
     /// The data.
     pub path: PathBuf,
+    /// The directory of the images that a JSON file names, where it is not that of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// The part of Karpathy's split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// VQA's file of questions, where `path` is that of the annotations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<PathBuf>,
     /// Only the first samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -84,6 +96,17 @@ impl Eval {
     pub fn name(&self) -> String {
         let stem = || self.path.file_stem().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned();
         self.name.clone().unwrap_or_else(stem)
+    }
+
+    /// The data, by paths relative to the recipe.
+    pub(crate) fn dataset(&self) -> DatasetSpec {
+        DatasetSpec {
+            images: self.images.clone(),
+            split: self.split.clone(),
+            questions: self.questions.clone(),
+            limit: self.limit,
+            ..DatasetSpec::new(&self.path)
+        }
     }
 
     pub(super) fn check(&self) -> Result<(), String> {

@@ -6,7 +6,10 @@
 mod golden;
 
 mod albef;
+mod albef_runs;
 mod case;
+mod nlvr;
 mod pairs;
 mod resume;
+mod start;
 mod texts;

@@ -12,7 +12,7 @@ const COLOURS: [(&str, [u8; 3]); 4] =
     [("red", [200, 30, 30]), ("green", [20, 180, 40]), ("blue", [30, 40, 210]), ("white", [240, 240, 240])];
 
 /// Coloured squares, the right or the left half of which is black, with captions and questions.
-fn write_pictures(folder: &Path) {
+pub fn write_pictures(folder: &Path) {
     fs::create_dir_all(folder).expect("created");
     for (number, (colour, pixel)) in COLOURS.into_iter().enumerate() {
         for (side, name) in ["left", "right"].into_iter().enumerate() {
@@ -32,7 +32,7 @@ fn write_pictures(folder: &Path) {
     }
 }
 
-fn write_vocabulary(path: &Path) {
+pub fn write_vocabulary(path: &Path) {
     let mut tokens: Vec<String> = (0..104).map(|id| format!("[unused{id}]")).collect();
     for (id, token) in [(0, "[PAD]"), (100, "[UNK]"), (101, "[CLS]"), (102, "[SEP]"), (103, "[MASK]")] {
         tokens[id] = token.to_owned();
@@ -44,7 +44,7 @@ fn write_vocabulary(path: &Path) {
 }
 
 /// A recipe in a directory with its pictures; `train` and `blip` are appended.
-fn recipe(directory: &Path, epochs: u64, [train, blip]: [&str; 2]) -> Recipe {
+pub fn recipe_of(directory: &Path, epochs: u64, [train, blip]: [&str; 2]) -> Recipe {
     write_pictures(&directory.join("pictures"));
     write_vocabulary(&directory.join("vocab.txt"));
     let text = format!(
@@ -82,7 +82,7 @@ fn trainer(recipe: Recipe, start: Start) -> Trainer<Grounded, GroundedData> {
     setup::blip(recipe, &sources, start).expect("a trainer")
 }
 
-fn log(directory: &Path) -> Vec<Value> {
+pub fn log(directory: &Path) -> Vec<Value> {
     let text = fs::read_to_string(directory.join("out/log.jsonl")).expect("a log");
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).expect("a whole line");
@@ -101,25 +101,25 @@ const EVERYTHING: [&str; 2] = [
 fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
     let whole = tempfile::tempdir().expect("a directory");
     let outcome =
-        trainer(recipe(whole.path(), 4, EVERYTHING), Start::Anew).run(&mut |_| ControlFlow::Continue(()));
+        trainer(recipe_of(whole.path(), 4, EVERYTHING), Start::Anew).run(&mut |_| ControlFlow::Continue(()));
     assert_eq!(outcome.expect("runs"), Outcome::Finished);
     let expected = log(whole.path());
     let export = |directory: &Path| fs::read(directory.join("out/final/model.safetensors")).expect("a model");
     for stop in [1, 3, 5, 7] {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut run = trainer(recipe(directory.path(), 4, EVERYTHING), Start::Anew);
+        let mut run = trainer(recipe_of(directory.path(), 4, EVERYTHING), Start::Anew);
         for _ in 0..stop {
             run.advance(&mut |_| ControlFlow::Continue(())).expect("a step");
         }
         drop(run);
-        let again = recipe(directory.path(), 4, EVERYTHING);
+        let again = recipe_of(directory.path(), 4, EVERYTHING);
         trainer(again, Start::ResumeIfPossible).run(&mut |_| ControlFlow::Continue(())).expect("runs");
         assert_eq!(log(directory.path()), expected, "dropped after step {stop}");
         assert!(export(directory.path()) == export(whole.path()), "after step {stop}");
     }
     let checkpointing = [", micro_batch_size = 2, gradient_checkpointing = true", EVERYTHING[1]];
     let directory = tempfile::tempdir().expect("a directory");
-    let run = trainer(recipe(directory.path(), 4, checkpointing), Start::Anew)
+    let run = trainer(recipe_of(directory.path(), 4, checkpointing), Start::Anew)
         .run(&mut |_| ControlFlow::Continue(()));
     assert_eq!(run.expect("runs"), Outcome::Finished);
     // Gradients of what encoder and decoder share are summed in another order.
@@ -132,9 +132,22 @@ fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
 }
 
 #[test]
+fn matching_begins_when_it_is_told_to() {
+    let place = tempfile::tempdir().expect("a directory");
+    let recipe = recipe(place.path(), 3, ["", "itm_start_epoch = 1"]);
+    trainer(recipe, Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
+    let learnt: Vec<(u64, bool)> = log(place.path())
+        .iter()
+        .filter(|line| line["losses"].is_object())
+        .map(|line| (line["epoch"].as_u64().expect("a number"), line["losses"]["itm"].is_number()))
+        .collect();
+    assert_eq!(learnt, [(0, false), (0, false), (1, true), (1, true), (2, true), (2, true)]);
+}
+
+#[test]
 fn what_is_learnt_is_exported_and_loads() {
     let place = tempfile::tempdir().expect("a directory");
-    let recipe = recipe(place.path(), 120, ["", "vqa = 1.0, texts_per_image = 2, dropout = 0.0"]);
+    let recipe = recipe_of(place.path(), 120, ["", "vqa = 1.0, texts_per_image = 2, dropout = 0.0"]);
     trainer(recipe, Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
     let lines = log(place.path());
     let metrics = |name: &str| {
@@ -158,58 +171,4 @@ fn what_is_learnt_is_exported_and_loads() {
     assert!(files.tokenizer.is_some());
     let GroundedNetwork::Blip(blip) = files.load().expect("loads") else { panic!("a BLIP") };
     assert!(blip.captioner().is_some() && blip.answerer().is_some() && blip.matcher().is_some());
-}
-
-/// A recipe of ALBEF over the same pictures.
-fn albef_recipe(directory: &Path) -> Recipe {
-    write_pictures(&directory.join("pictures"));
-    write_vocabulary(&directory.join("vocab.txt"));
-    let text = r#"
-        seed = 5
-        output = "out"
-        data = [{ path = "pictures" }]
-        tokenizer = { from = "vocab.txt" }
-        augment = { fit = "squash", rand_augment = { magnitude = 2.0 } }
-        train = { objective = "albef", batch_size = 4, epochs = 4, checkpoint_every = 3, log_every = 1 }
-        optimizer = { lr = 0.003, warmup_steps = 2, layer_decay = 0.9 }
-        albef = { queue_size = 8, momentum = 0.9, dropout = 0.1 }
-        eval = [{ kind = "retrieval", path = "pictures", every_epochs = 2 }]
-        [model]
-        projection_dim = 16
-        initializer_range = 0.1
-        vision = { kind = "vit", hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 2, image_size = 16, patch_size = 8 }
-        text = { hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 2, max_position_embeddings = 16 }
-        "#;
-    let path = directory.join("recipe.toml");
-    fs::write(&path, text).expect("written");
-    Recipe::read(&path).expect("a recipe")
-}
-
-#[test]
-fn albef_goes_on_bit_for_bit_and_loads() {
-    let trainer = |directory: &Path, start| {
-        let recipe = albef_recipe(directory);
-        let sources = Sources::open(&recipe).expect("data");
-        setup::albef(recipe, &sources, start).expect("a trainer")
-    };
-    let whole = tempfile::tempdir().expect("a directory");
-    trainer(whole.path(), Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
-    let expected = log(whole.path());
-    assert!(expected[0]["losses"]["mlm"].is_number(), "{}", expected[0]);
-    for stop in [2, 5] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut run = trainer(directory.path(), Start::Anew);
-        for _ in 0..stop {
-            run.advance(&mut |_| ControlFlow::Continue(())).expect("a step");
-        }
-        drop(run);
-        trainer(directory.path(), Start::ResumeIfPossible)
-            .run(&mut |_| ControlFlow::Continue(()))
-            .expect("runs");
-        assert_eq!(log(directory.path()), expected, "dropped after step {stop}");
-    }
-    let directory = whole.path().join("out/final");
-    let files = GroundedFiles::open(&directory.to_string_lossy(), &Options::default()).expect("opens");
-    let GroundedNetwork::Albef(albef) = files.load().expect("loads") else { panic!("an ALBEF") };
-    assert!(albef.contrast().is_some() && files.tokenizer.is_some());
 }

@@ -11,6 +11,7 @@ use tuwen_tensor::checkpoint::{
 
 use super::hugging_face::widest;
 use super::{Export, Format, Target, pixels};
+use crate::grounded::GENERATION_CONFIG;
 use crate::{Error, GroundedConfig, GroundedFiles};
 
 /// The temperature of the contrast, which transformers' classes lack.
@@ -35,6 +36,10 @@ pub(super) fn export(files: &GroundedFiles, target: Target, stored: StoredType) 
     match &files.tokenizer {
         Some(tokenizer) => export.add_document("vocab.txt", tokenizer.to_vocabulary()),
         None => export.notes.push("no tokenizer is known, so none is written".to_owned()),
+    }
+    let said = files.generation.as_json();
+    if target == Target::HuggingFace && !said.is_empty() {
+        export.add_document(GENERATION_CONFIG, format!("{:#}\n", Value::Object(said.clone())));
     }
     if target == Target::HuggingFace && files.tokenizer.is_some() {
         export.add_document("tokenizer_config.json", format!("{:#}\n", tokenizer_config(files)));

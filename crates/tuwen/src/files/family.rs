@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tuwen_kernels::Precision;
+use tuwen_models::generate::GenerationDefaults;
 use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::checkpoint::TensorSource;
 
@@ -44,6 +45,8 @@ pub struct Files<F: Family> {
     pub tokenizer: F::Tokenizer,
     /// What a user should know about how the files were understood.
     pub notes: Vec<String>,
+    /// What the files say of how texts are written; of a model that writes none, nothing.
+    pub generation: GenerationDefaults,
     /// The classifier that the model was fine-tuned with.
     pub own_classifier: Option<LinearClassifier>,
     /// What the network multiplies in.

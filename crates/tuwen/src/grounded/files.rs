@@ -8,6 +8,7 @@ use tuwen_models::albef::{self, Albef, AlbefConfig};
 use tuwen_models::bert::BertConfig;
 use tuwen_models::blip::weights::Layout;
 use tuwen_models::blip::{Blip, BlipConfig, BlipDialect, BlipImageProcessor, BlipTask, resized_positions};
+use tuwen_models::generate::{GenerationDefaults, GenerationLimits};
 use tuwen_models::{ConfigError, ModelCost, VitConfig};
 use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource};
@@ -21,6 +22,8 @@ use crate::{Ability, Error, Options};
 const CONFIG: &str = "config.json";
 /// Preparation of images of transformers.
 const PROCESSOR: &str = "preprocessor_config.json";
+/// How texts are written, of transformers.
+pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
 /// Configuration of the texts in salesforce/BLIP.
 const MED_CONFIG: &str = "med_config.json";
 /// Configuration of the texts in salesforce/ALBEF.
@@ -142,7 +145,8 @@ impl GroundedFiles {
             check_vit_size(config.vision(), size)?;
             weights = Box::new(resized_positions(weights, config.vision_mut(), size));
         }
-        let mut notes = Vec::new();
+        let mut generation = generation(&place, &config)?;
+        let mut notes = std::mem::take(&mut generation.notes);
         if !config.is_hugging_face() {
             let file = weights_path.display();
             notes.push(format!(
@@ -157,6 +161,7 @@ impl GroundedFiles {
             weights_path,
             config,
             notes,
+            generation,
             own_classifier: None,
             precision: options.precision,
             misfit: None,
@@ -224,6 +229,26 @@ fn processor(place: &Place, config: &GroundedConfig) -> Result<BlipImageProcesso
     let read = BlipImageProcessor::from_hf_json(&text);
     let read = read.map_err(|source| Error::Processor { path: place.path(PROCESSOR), source })?;
     Ok(read.resized(size))
+}
+
+/// What the files of transformers say of how texts are written; notes name the file.
+fn generation(place: &Place, config: &GroundedConfig) -> Result<GenerationDefaults, Error> {
+    let GroundedConfig::Blip(blip) = config else { return Ok(GenerationDefaults::default()) };
+    let writer = blip.answer_decoder.as_ref().unwrap_or(&blip.text);
+    let limits = GenerationLimits {
+        positions: writer.max_position_embeddings,
+        vocab_size: writer.vocab_size,
+        eos: blip.tokens.sep,
+    };
+    let read = |file, read: fn(&str, &GenerationLimits) -> Result<GenerationDefaults, ConfigError>| {
+        let Some(text) = place.read_text(file)? else { return Ok(GenerationDefaults::default()) };
+        let path = place.path(file);
+        let mut said = read(&text, &limits).map_err(Error::config(path.clone()))?;
+        said.notes.iter_mut().for_each(|note| *note = format!("{}: {note}", path.display()));
+        Ok::<_, Error>(said)
+    };
+    let said = read(GENERATION_CONFIG, GenerationDefaults::from_generation_json)?;
+    Ok(said.or(read(CONFIG, GenerationDefaults::from_hf_json)?))
 }
 
 /// The tokenizer beside the weights, if there is one.

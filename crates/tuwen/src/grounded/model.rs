@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use tuwen_data::image::{Picture, Transform};
-use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, TokenBatch, Truncated};
-use tuwen_kernels::parallel_chunks_mut;
+use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding, Truncated};
 use tuwen_models::bert::{EncoderStates, first_state};
 use tuwen_models::blip::BlipDialect;
 use tuwen_models::clip::ImageFeatures;
@@ -14,6 +13,7 @@ use tuwen_tensor::{Tensor, no_grad, ops};
 
 use super::network::of_length;
 use super::{GroundedConfig, GroundedFiles, GroundedNetwork, PairScorer};
+use crate::pixels::pixel_values;
 use crate::{Ability, Embeddings, Error, Pixels};
 
 /// What a pass costs beside its tokens, in tokens: reading the weights takes as long.
@@ -92,11 +92,7 @@ impl GroundedModel {
 
     /// The numbers of prepared images, `[batch, 3, size, size]`.
     pub fn pixel_values(&self, images: &[Pixels]) -> Tensor {
-        let size = self.files.config.vision().image_size;
-        let normalizer = self.files.processor.transform.normalizer();
-        let mut values = vec![0.0; images.len() * 3 * size * size];
-        parallel_chunks_mut(&mut values, 3 * size * size, |i, out| normalizer.apply(&images[i].0, out));
-        Tensor::new(&values, &[images.len(), 3, size, size])
+        pixel_values(self.transform(), self.files.config.vision().image_size, images)
     }
 
     /// States of all tokens of images, the class token first: `[batch, patches + 1, width]`.
@@ -167,10 +163,10 @@ impl GroundedModel {
         };
         let captions: Vec<String> = captions.iter().map(|caption| clean(caption.as_ref())).collect();
         let tokenizer = self.known_tokenizer()?;
-        let batch =
+        let mut batch =
             tokenizer.encode_batch(&captions, self.text_limit(), Padding::Longest, Overflow::Truncate)?;
-        let TokenBatch { ids, attention_mask, truncated, context_length: length } = batch;
-        Ok((TokenIds { ids, length, attention_mask: Some(attention_mask) }, truncated))
+        let truncated = std::mem::take(&mut batch.truncated);
+        Ok((batch.into(), truncated))
     }
 
     /// As [`GroundedModel::tokens`], with the first token that the model's program writes beside an image.

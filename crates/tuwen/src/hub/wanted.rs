@@ -1,10 +1,11 @@
 //! Which files of a repository a model needs.
 
 /// Small files: configurations, preprocessing, tokenizers.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 14] = [
     "config.json",
     "open_clip_config.json",
     "preprocessor_config.json",
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use tuwen_models::ModelCost;
-use tuwen_models::clip::ClipConfig;
 use tuwen_models::what_if::Size;
 
+use super::network::Network;
 use super::{SizeChange, differences};
 
 /// What half of a size would save, as shares of the whole model, 0 to 1.
@@ -37,9 +37,9 @@ const CAUSES: [(&str, Size); 5] = [
 ];
 
 /// The causes of a model that takes `cost`. One that cannot be halved is left out.
-pub(super) fn of(config: &ClipConfig, cost: &ModelCost) -> Vec<Cause> {
+pub(super) fn of(network: &Network, cost: &ModelCost) -> Vec<Cause> {
     let cause = |&(cause, size): &(&'static str, Size)| {
-        let halved = config.halved(size)?;
+        let halved = network.halved(size)?;
         let smaller = halved.cost().ok()?;
         let saved = |of: fn(&ModelCost) -> u64| {
             let whole = of(cost).max(1) as f64;
@@ -47,7 +47,7 @@ pub(super) fn of(config: &ClipConfig, cost: &ModelCost) -> Vec<Cause> {
         };
         Some(Cause {
             cause,
-            changes: differences(config, &halved),
+            changes: differences(network, &halved),
             parameters: saved(|cost| cost.total() as u64),
             image_flops: saved(|cost| cost.image.inference.flops),
             text_flops: saved(|cost| cost.text.inference.flops),
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn each_size_saves_what_it_is_responsible_for() {
-        let config = presets::find("ViT-B-32").expect("published");
-        let causes = of(&config, &config.cost().expect("published"));
+        let network = Network::Clip(presets::find("ViT-B-32").expect("published"));
+        let causes = of(&network, &network.cost().expect("published"));
         let cause = |name: &str| causes.iter().find(|cause| cause.cause == name).expect(name);
         let close = |got: f64, expected: f64| assert!((got - expected).abs() < 1e-3, "{got}, not {expected}");
         // Half of 49408 vectors of 512 in 151.28 million.

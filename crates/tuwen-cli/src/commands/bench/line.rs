@@ -53,7 +53,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { batch, precision, seconds, per_second, roofline, .. } = self;
         let stage = self.stage.to_string();
-        write!(f, "{stage:<12}  {precision:<4}  batch {batch:<3}  {seconds:>9.5} s  {per_second:>9.2}/s")?;
+        write!(f, "{stage:<26}  {precision:<4}  batch {batch:<3}  {seconds:>9.5} s  {per_second:>9.2}/s")?;
         if let Some(bytes) = self.peak_memory {
             write!(f, "  {:>6.0} MB", bytes as f64 / 1e6)?;
         }

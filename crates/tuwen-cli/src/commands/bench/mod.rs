@@ -2,6 +2,7 @@
 
 mod captions;
 mod clock;
+mod grounded;
 mod line;
 mod prepare;
 mod process;
@@ -11,6 +12,7 @@ mod stage;
 mod start_up;
 mod towers;
 mod train_step;
+mod work;
 
 use std::path::PathBuf;
 
@@ -33,7 +35,9 @@ const PHOTOGRAPH: &[u8] = include_bytes!("../../../../../examples/photos/astrona
 STAGES: decode (a JPEG to pixels) and resize (pixels to the input of the model), one image on each thread at once; \
 encode_image; encode_text (64 captions, each at about its own length); train_step (a contrastive step of a small CLIP: 64 \
 pixels, patch 8, width 256, 6 and 4 layers, context 32, vocabulary 8192, batch 128, AdamW); start_up (a process from its start \
-to its first embedding).
+to its first embedding). Of models that write captions: caption_first_token (from the pixels of images to the first token of \
+each caption, which is encode_image and a step of the decoder) and caption_token (each of the 19 tokens after it, a step for all \
+captions of the batch), the most probable tokens; and both with _beams3, by a search of three beams.
 
 FIGURES: the time is the median of runs that fill SECONDS. The peak memory is that of the process since the limits of the \
 machine were measured, earlier stages included: name a single stage to know its own. The roofline is the share of the limit \
@@ -43,12 +47,11 @@ pub struct Bench {
     /// The model (as for --model)
     #[arg(value_name = "MODEL")]
     subject: Option<String>,
-    /// Images that are encoded together
+    /// Images that are encoded or captioned together
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,16", value_parser = batch)]
     batch: Vec<usize>,
-    /// What to measure [default: everything]
-    #[arg(long, value_name = "STAGE", value_delimiter = ',', hide_default_value = true, default_values_t = Stage::ALL)]
-    #[arg(value_enum)]
+    /// What to measure [default: all that the model has]
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', value_enum)]
     stage: Vec<Stage>,
     /// Arithmetic of the network: f32, bf16, int8, auto, or several of them
     #[arg(id = "precision", long, value_name = "PRECISION", value_delimiter = ',', default_value = "f32")]
@@ -88,6 +91,6 @@ pub fn run(arguments: &Bench, global: &Global, console: &Console) -> Result<Stat
     };
     let precisions: Vec<Precision> =
         arguments.precision.iter().map(|precision| precision.precision()).collect();
-    Session::new(arguments, global, console, model, photograph, &precisions).run(&precisions)?;
+    Session::new(arguments, global, console, model, photograph, &precisions)?.run(&precisions)?;
     Ok(Status::Done)
 }

@@ -1,9 +1,11 @@
 //! A run of `bench`: stage after stage.
 
-use tuwen::ModelFiles;
+use anyhow::anyhow;
+use tuwen::{Model, Opened, Options};
 use tuwen_kernels::{Precision, threads};
 
 use super::clock::Clock;
+use super::grounded::Grounded;
 use super::line::{Line, Timed};
 use super::roofline::Roofline;
 use super::stage::Stage;
@@ -24,14 +26,22 @@ pub struct Session<'a> {
     pub photograph: Vec<u8>,
     /// How long to measure.
     pub clock: Clock,
+    files: Opened,
+    stages: Vec<Stage>,
     arguments: &'a Bench,
     console: &'a Console,
     roofline: Roofline,
     progress: Progress<'a>,
 }
 
+/// A model in memory.
+enum Loaded {
+    Clip(Towers),
+    Grounded(Grounded),
+}
+
 impl<'a> Session<'a> {
-    /// Measures the limits of the machine.
+    /// Opens the model and measures the limits of the machine.
     pub fn new(
         arguments: &'a Bench,
         global: &'a Global,
@@ -39,68 +49,95 @@ impl<'a> Session<'a> {
         model: &'a str,
         photograph: Vec<u8>,
         precisions: &[Precision],
-    ) -> Self {
-        let (with, without): (Vec<_>, Vec<_>) =
-            arguments.stage.iter().partition::<Vec<&Stage>, _>(|stage| stage.has_precision());
-        let total = without.len() + with.len() * precisions.len();
+    ) -> Result<Self, Failure> {
+        let files = Opened::open(model, &global.options()).map_err(model_failure)?;
+        let stages = chosen(&arguments.stage, &files)?;
+        let with = stages.iter().filter(|stage| stage.has_precision()).count();
+        let total = stages.len() - with + with * precisions.len();
         let progress = console.progress(total as u64, "stages");
         let roofline = Roofline::measure(precisions);
         process::forget_peak_memory();
         let clock = Clock { seconds: arguments.seconds };
-        Self { arguments, global, console, model, photograph, clock, roofline, progress }
+        Ok(Self { arguments, global, console, model, files, stages, photograph, clock, roofline, progress })
     }
 
     /// Measures and prints each stage, those of the network in each precision.
     pub fn run(mut self, precisions: &[Precision]) -> Result<(), Failure> {
-        let stages = self.arguments.stage.clone();
-        let files = ModelFiles::open(self.model, &self.global.options()).map_err(model_failure)?;
+        let stages = self.stages.clone();
         for &stage in stages.iter().filter(|stage| !stage.has_precision()) {
-            let timed = prepare::measure(stage, &self.photograph, &files.processor.transform, self.clock)?;
+            let transform = match &self.files {
+                Opened::Clip(files) => &files.processor.transform,
+                Opened::Grounded(files) => &files.processor.transform,
+            };
+            let timed = prepare::measure(stage, &self.photograph, transform, self.clock)?;
             self.print(stage, Precision::F32, timed)?;
         }
         for &precision in precisions {
             let needed = stages.iter().any(|stage| stage.needs_weights());
-            let towers = needed.then(|| Towers::load(&self, precision)).transpose()?;
+            let loaded = needed.then(|| self.load(precision)).transpose()?;
             for &stage in stages.iter().filter(|stage| stage.has_precision()) {
-                self.measure(stage, precision, towers.as_ref(), &files)?;
+                self.measure(stage, precision, loaded.as_ref())?;
             }
         }
         Ok(())
+    }
+
+    fn load(&self, precision: Precision) -> Result<Loaded, Failure> {
+        let options = Options { precision, ..self.global.options() };
+        let model: Model = tuwen::load(self.model, &options).map_err(model_failure)?;
+        Ok(match &self.files {
+            Opened::Clip(_) => Loaded::Clip(Towers::new(model, precision)?),
+            Opened::Grounded(files) => {
+                Loaded::Grounded(Grounded::new(model, &files.config, &self.photograph, precision)?)
+            }
+        })
     }
 
     fn measure(
         &mut self,
         stage: Stage,
         precision: Precision,
-        towers: Option<&Towers>,
-        files: &ModelFiles,
+        loaded: Option<&Loaded>,
     ) -> Result<(), Failure> {
-        match (stage, towers) {
-            (Stage::EncodeImage, Some(towers)) => {
-                for &batch in &self.arguments.batch {
-                    let timed = towers.images(batch, self.clock)?;
-                    self.print(stage, precision, timed)?;
-                }
-                Ok(())
-            }
-            (Stage::EncodeText, Some(towers)) => {
-                let timed = towers.texts(self.clock)?;
-                self.print(stage, precision, timed)
-            }
+        let clock = self.clock;
+        match (stage, loaded) {
             (Stage::TrainStep, _) if precision == Precision::Int8 => {
                 self.console.note("train_step is left out in int8: gradients need more");
                 Ok(())
             }
             (Stage::TrainStep, _) => {
-                let timed = train_step::measure(precision, self.clock)?;
+                let timed = train_step::measure(precision, clock)?;
                 self.print(stage, precision, timed)
             }
             (Stage::StartUp, _) => {
-                let timed = start_up::measure(self, precision, &files.config)?;
+                let timed = match &self.files {
+                    Opened::Clip(files) => start_up::measure(self, precision, &files.config)?,
+                    Opened::Grounded(_) => return Ok(()), // not chosen
+                };
                 self.print(stage, precision, timed)
             }
-            _ => Ok(()), // prepared before, or nothing was loaded
+            (Stage::EncodeText, Some(Loaded::Clip(towers))) => {
+                let timed = towers.texts(clock)?;
+                self.print(stage, precision, timed)
+            }
+            (_, Some(Loaded::Clip(towers))) => self.each_batch(stage, precision, |n| towers.images(n, clock)),
+            (_, Some(Loaded::Grounded(model))) => {
+                self.each_batch(stage, precision, |n| match stage.writing() {
+                    Some(writing) => model.captions(writing, n, clock),
+                    None => Ok(model.images(n, clock)),
+                })
+            }
+            (_, None) => Ok(()), // prepared before
         }
+    }
+
+    fn each_batch(
+        &mut self,
+        stage: Stage,
+        precision: Precision,
+        measure: impl Fn(usize) -> Result<Timed, Failure>,
+    ) -> Result<(), Failure> {
+        self.arguments.batch.iter().try_for_each(|&batch| self.print(stage, precision, measure(batch)?))
     }
 
     fn print(&mut self, stage: Stage, precision: Precision, timed: Timed) -> Result<(), Failure> {
@@ -126,4 +163,17 @@ impl<'a> Session<'a> {
         }
         self.console.print(line)
     }
+}
+
+/// The stages that are asked for, or all that the model has.
+fn chosen(asked: &[Stage], files: &Opened) -> Result<Vec<Stage>, Failure> {
+    let has = Stage::of(files);
+    // A step of training makes its own network.
+    let possible = |stage: &Stage| has.contains(stage) || *stage == Stage::TrainStep;
+    if let Some(stage) = asked.iter().find(|stage| !possible(stage)) {
+        let names: Vec<String> = has.iter().map(Stage::to_string).collect();
+        let names = names.join(", ");
+        return Err(Failure::usage(anyhow!("{}: no stage {stage}; it has {names}", files.name())));
+    }
+    Ok(if asked.is_empty() { has } else { asked.to_vec() })
 }

@@ -1,23 +1,21 @@
-//! The two towers of a model.
+//! The two towers of a CLIP.
 
 use std::hint::black_box;
 
-use tuwen::{ClipModel, Model, Options};
+use tuwen::{ClipModel, Model};
 use tuwen_data::rng::Rng;
 use tuwen_data::tokenizer::Overflow;
 use tuwen_kernels::Precision;
 use tuwen_models::clip::{Clip, ClipConfig, TokenIds};
-use tuwen_nn::{LoadReport, Parameters, Pass, Scope};
-use tuwen_tensor::meter::measure;
-use tuwen_tensor::{Tensor, no_grad};
+use tuwen_nn::{LoadReport, Pass, Scope};
+use tuwen_tensor::Tensor;
 
 use super::captions::{COUNT, captions};
 use super::clock::Clock;
 use super::line::Timed;
 use super::roofline::Work;
-use super::session::Session;
+use super::work::{flops, weight_bytes};
 use crate::failure::Failure;
-use crate::models::model_failure;
 
 /// Parameters of the towers, by how their names begin.
 const VISION: [&str; 2] = ["vision_model.", "visual_projection."];
@@ -32,10 +30,8 @@ pub struct Towers {
 }
 
 impl Towers {
-    /// Loads the model.
-    pub fn load(session: &Session, precision: Precision) -> Result<Self, Failure> {
-        let options = Options { precision, ..session.global.options() };
-        let model = tuwen::load(session.model, &options).map_err(model_failure)?;
+    /// Of a model in memory.
+    pub fn new(model: Model, precision: Precision) -> Result<Self, Failure> {
         let counted = Counted::new(&clip(&model)?.config, precision).map_err(Failure::model)?;
         Ok(Self { model, counted })
     }
@@ -44,9 +40,7 @@ impl Towers {
     pub fn images(&self, batch: usize, clock: Clock) -> Result<Timed, Failure> {
         let ClipModel { network, config, .. } = clip(&self.model)?;
         let side = config.vision.image_size();
-        let mut rng = Rng::new(&[11]);
-        let values: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.range(-2.0, 2.0)).collect();
-        let pixels = Tensor::new(&values, &[batch, 3, side, side]);
+        let pixels = random_pixels(batch, side);
         let pass = Pass::eval();
         let seconds = clock.median(|| drop(black_box(network.image_features(&pixels, &pass))));
         Ok(Timed { batch, seconds, work: self.counted.images(batch, side), peak_memory: None })
@@ -67,10 +61,15 @@ impl Towers {
     }
 }
 
-/// The stages are those of CLIP.
 fn clip(model: &Model) -> Result<&ClipModel, Failure> {
-    let none = || Failure::usage(anyhow::anyhow!("{}: only CLIP models are measured so far", model.name()));
-    model.clip().ok_or_else(none)
+    model.clip().ok_or_else(|| Failure::usage(anyhow::anyhow!("{}: no CLIP model", model.name())))
+}
+
+/// Normalised images `[batch, 3, side, side]` of noise.
+pub fn random_pixels(batch: usize, side: usize) -> Tensor {
+    let mut rng = Rng::new(&[11]);
+    let values: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.range(-2.0, 2.0)).collect();
+    Tensor::new(&values, &[batch, 3, side, side])
 }
 
 /// The network without memory, which tells what it would do.
@@ -90,31 +89,21 @@ impl Counted {
         let pixels = Tensor::shape_only(&[batch, 3, side, side]);
         let input = size_of::<f32>() as u64 * pixels.elements() as u64;
         let flops = flops(|| drop(self.clip.image_features(&pixels, &Pass::eval())));
-        Work { flops, bytes: input + weight_bytes(self.clip.parameters(), VISION, self.precision) }
+        Work { flops, bytes: input + self.weight_bytes(VISION) }
+    }
+
+    /// Bytes of a tower.
+    fn weight_bytes(&self, tower: [&str; 2]) -> u64 {
+        weight_bytes(self.clip.parameters(), self.precision, |name| {
+            name != TOKEN_EMBEDDING && tower.iter().any(|begin| name.starts_with(begin))
+        })
     }
 
     /// What the text tower does.
     pub fn texts(&self, tokens: &TokenIds) -> Work {
         let flops = flops(|| drop(self.clip.text_features_by_length(tokens, &Pass::eval())));
-        Work { flops, bytes: weight_bytes(self.clip.parameters(), TEXT, self.precision) }
+        Work { flops, bytes: self.weight_bytes(TEXT) }
     }
-}
-
-/// Operations of a run after the first, in which norms are folded and weights packed.
-fn flops(run: impl Fn()) -> u64 {
-    no_grad(&run);
-    measure(|| no_grad(&run)).1.flops
-}
-
-/// Bytes of a tower: matrices in their precision, vectors in f32.
-fn weight_bytes(parameters: &Parameters, tower: [&str; 2], precision: Precision) -> u64 {
-    let of_tower = |name: &str| name != TOKEN_EMBEDDING && tower.iter().any(|begin| name.starts_with(begin));
-    let bytes = |entry: &tuwen_nn::Entry| {
-        let value = entry.param.value();
-        let width = if value.shape().len() < 2 { size_of::<f32>() } else { precision.weight_bytes() };
-        (value.elements() * width) as u64
-    };
-    parameters.iter().filter(|entry| of_tower(&entry.name)).map(bytes).sum()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn shard(manifest: &Manifest) -> serde_json::Value {
 }
 
 fn counts(tally: &Tally) -> serde_json::Value {
-    let texts = |texts: &TextTally| json!({"texts": texts.texts, "kept": texts.kept});
+    let texts = |texts: &TextTally| json!({"texts": texts.texts, "kept": texts.kept, "cut": texts.cut});
     json!({
         "samples": tally.samples,
         "kept": tally.kept,
@@ -104,6 +104,10 @@ pub(super) fn print(summary: &Summary, target: &Path, console: &Console) -> Resu
         }
     }
     for (count, what) in [
+        (
+            tally.web.cut + tally.synthetic.cut,
+            "texts were longer than the filter reads: their beginning was scored",
+        ),
         (tally.without_text, "samples came without a text"),
         (tally.without_image, "samples came without an image"),
         (tally.failed, "samples could not be read"),

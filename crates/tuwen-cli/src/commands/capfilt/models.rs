@@ -1,8 +1,13 @@
 //! BLIP as a captioner and as a filter; CLIP as a filter by cosines.
 
+use std::collections::HashSet;
+
 use clap::Args;
 use serde_json::{Value, json};
-use tuwen::{Ability, Captioner, Embeddings, Model, Opened, PairScore, PairScorer, Pixels, WritingOptions};
+use tuwen::{
+    Ability, Captioner, Embeddings, Model, Opened, PairScore, PairScorer, Pixels, Texts, Truncated,
+    WritingOptions,
+};
 use tuwen_data::image::{RgbImage, Transform};
 use tuwen_jobs::capfilt::ModelId;
 use tuwen_jobs::{self as jobs, Caption, Heads, ImageEncoder, ModelError, Scores};
@@ -136,6 +141,7 @@ impl Writing {
         }
         if let Some(length) = self.max_length {
             generation.max_length = Some(usize::from(length));
+            generation.max_new_tokens = None;
         }
         if let Some(prompt) = &self.prompt {
             options.prompt.clone_from(prompt);
@@ -155,7 +161,7 @@ impl Author<'_> {
     /// What decides its captions beside the seed.
     pub(super) fn settings(&self) -> Value {
         let WritingOptions { generation, prompt, .. } = &self.options;
-        json!({
+        let mut settings = json!({
             "captions": generation.num_return_sequences,
             "beams": generation.num_beams,
             "top_p": generation.do_sample.then(|| digits(generation.top_p)),
@@ -164,7 +170,12 @@ impl Author<'_> {
             "min_length": generation.min_length,
             "max_length": generation.max_length,
             "prompt": prompt,
-        })
+        });
+        let said = self.captioner.defaults().as_json();
+        if !said.is_empty() {
+            settings["generation_config"] = said.clone().into();
+        }
+        settings
     }
 }
 
@@ -210,11 +221,12 @@ impl Judge<'_> {
         if flat.is_empty() {
             return Ok(vec![Vec::new(); texts.len()]);
         }
-        let vectors = self.model.embed_texts(&flat)?.embeddings;
-        let mut rows = vectors.rows();
+        let Texts { embeddings, truncated } = self.model.embed_texts(&flat)?;
+        let cut = cut(flat.len(), &truncated);
+        let mut rows = embeddings.rows().zip(cut);
         let mut score = |image: &[f32]| {
-            let text = rows.next().unwrap_or_default();
-            Scores { itm: None, itc: Some(image.iter().zip(text).map(|(a, b)| a * b).sum()) }
+            let (text, cut) = rows.next().unwrap_or_default();
+            Scores { itm: None, itc: Some(image.iter().zip(text).map(|(a, b)| a * b).sum()), cut }
         };
         let of_image = |(image, texts): (&[f32], &Vec<String>)| texts.iter().map(|_| score(image)).collect();
         Ok(encoded.rows().zip(texts).map(of_image).collect())
@@ -244,10 +256,21 @@ impl jobs::Filter for Judge<'_> {
             return self.cosines(images, texts);
         };
         let scored = scorer.score(&scorer.encoded(states.clone()), texts)?;
-        let scores =
-            |score: PairScore| Scores { itm: Some(score.itm), itc: heads.itc.then_some(score.similarity) };
-        Ok(scored.scores.into_iter().map(|texts| texts.into_iter().map(scores).collect()).collect())
+        let mut cut = cut(texts.iter().map(Vec::len).sum(), &scored.truncated).into_iter();
+        let mut scores = |score: PairScore| Scores {
+            itm: Some(score.itm),
+            itc: heads.itc.then_some(score.similarity),
+            cut: cut.next().unwrap_or_default(),
+        };
+        let of_image = |texts: Vec<PairScore>| texts.into_iter().map(&mut scores).collect();
+        Ok(scored.scores.into_iter().map(of_image).collect())
     }
+}
+
+/// Which of so many texts are among those that were cut.
+fn cut(texts: usize, truncated: &[Truncated]) -> Vec<bool> {
+    let cut: HashSet<usize> = truncated.iter().map(|cut| cut.text).collect();
+    (0..texts).map(|text| cut.contains(&text)).collect()
 }
 
 /// A number with the digits that it was given with.

@@ -21,6 +21,9 @@ pub struct ByModel {
     /// Only the first samples of the data
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), requires = "data")]
     limit: Option<u64>,
+    /// The folder of the images that a .json file is about [default: that of the file]
+    #[arg(long, value_name = "DIR", requires = "data")]
+    images: Option<PathBuf>,
     /// What every text begins with [default: that of the model's program]
     #[arg(long, value_name = "TEXT", requires = "data")]
     pub prompt: Option<String>,
@@ -32,11 +35,16 @@ pub struct ByModel {
 }
 
 impl ByModel {
-    /// The data set that is written about.
-    pub fn open<'p>(&self, data: Option<&'p Path>) -> Result<(&'p Path, Box<dyn Dataset>), Failure> {
+    /// The data set that is written about; `questions` are those of a file of annotations.
+    pub fn open<'p>(
+        &self,
+        data: Option<&'p Path>,
+        questions: Option<&Path>,
+    ) -> Result<(&'p Path, Box<dyn Dataset>), Failure> {
         let path = data.ok_or_else(|| Failure::usage(anyhow!("there is no data to write about")))?;
         let mut spec = DatasetSpec::new(path);
         spec.access = stores::access();
+        (spec.questions, spec.images) = (questions.map(Path::to_owned), self.images.clone());
         spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Ok((path, dataset::open(&spec).map_err(data_failure)?))
     }

@@ -28,7 +28,8 @@ use crate::writing::writing_failure;
 #[derive(Args)]
 #[command(
     after_help = "Values are times 100, as papers print them. cider_d is what the COCO tools call CIDEr. meteor_exact_stem \
-    lacks METEOR's synonyms and paraphrases and is not to be compared with published values of METEOR."
+    matches equal words and stems; METEOR's stages of synonyms (WordNet) and paraphrases (its paraphrase table) need data that \
+    tuwen does not bring, so it is not to be compared with published values of METEOR. SPICE is missing."
 )]
 pub struct Caption {
     /// Images with captions, about which the model writes: a folder, .tar files or Parquet files
@@ -81,7 +82,7 @@ impl Caption {
 
     /// Lets the model write about a data set, and measures what it writes.
     fn by_model(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
-        let (path, dataset) = self.model.open(self.data.as_deref())?;
+        let (path, dataset) = self.model.open(self.data.as_deref(), None)?;
         let model = global.load(console)?;
         let captioner = model.captioner().map_err(model_failure)?;
         let mut options = self.model.writing.over(captioner.options(), || captioner.nucleus(1.0, 0));

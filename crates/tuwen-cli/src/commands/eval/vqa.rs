@@ -11,7 +11,7 @@ use tuwen_eval::annotations::{
     QuestionTypes, VqaPredictions, VqaQuestions, questions, vqa_predictions, vqa_questions,
 };
 use tuwen_eval::suites::{self, Answered};
-use tuwen_eval::{Answering, write_answers};
+use tuwen_eval::{Answering, Asking, write_answers};
 
 use super::by_model::ByModel;
 use super::{Expectations, Report, eval_failure, stem, text_failure};
@@ -30,8 +30,8 @@ use crate::writing::writing_failure;
     accuracy_normalized normalises all. Where types are known, answer_type:KIND and question_type:KIND have one each."
 )]
 pub struct Vqa {
-    /// Images with questions, which the model answers: a folder, .tar files or Parquet files
-    #[arg(value_name = "DATA", conflicts_with_all = ["predictions", "annotations", "questions"])]
+    /// Images with questions, which the model answers: a folder, .tar files, Parquet files, or VQA's annotations with --questions
+    #[arg(value_name = "DATA", conflicts_with_all = ["predictions", "annotations"])]
     data: Option<PathBuf>,
     /// What was predicted: [{"question_id", "answer"}, ...]
     #[arg(long, value_name = "FILE", required_unless_present = "data", requires = "annotations")]
@@ -47,11 +47,11 @@ pub struct Vqa {
     answerable: bool,
     #[command(flatten)]
     model: ByModel,
-    /// The questions, which have to be those of the annotations
+    /// VQA's file of the questions to which annotations belong
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
     /// Beginnings of questions, one a line, by which those without a type are sorted
-    #[arg(long, value_name = "FILE", requires = "questions")]
+    #[arg(long, value_name = "FILE")]
     question_types: Option<PathBuf>,
     /// Leave out questions without a prediction instead of refusing
     #[arg(long)]
@@ -81,7 +81,8 @@ impl Vqa {
 
     /// Lets the model answer the questions of a data set, and measures what it answers.
     fn by_model(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
-        let (path, dataset) = self.model.open(self.data.as_deref())?;
+        let (path, dataset) = self.model.open(self.data.as_deref(), self.questions.as_deref())?;
+        let types = self.types()?;
         let list = match &self.answers_file {
             Some(path) => Some(clean(&lists::read(path, None)?, "answer", console)),
             None => None,
@@ -98,10 +99,10 @@ impl Vqa {
             !self.answerable || question.answers.iter().any(|answer| known.contains(answer.as_str()))
         };
         let mut progress = console.progress(dataset.len() as u64, "images");
-        let written =
-            write_answers(&answerer, (way, &wanted), model.name(), dataset.as_ref(), &mut |count| {
-                progress.advance(count as u64);
-            });
+        let asking = Asking { way, wanted: &wanted, types: types.as_ref() };
+        let written = write_answers(&answerer, asking, model.name(), dataset.as_ref(), &mut |count| {
+            progress.advance(count as u64);
+        });
         drop(progress);
         let written = written.map_err(eval_failure)?;
         written.failed.iter().for_each(|reason| console.warn(reason));
@@ -129,17 +130,29 @@ impl Vqa {
 
     /// Checks annotations against the questions, and sorts by their types.
     fn sort(&self, annotations: &mut VqaQuestions) -> Result<(), Failure> {
-        let Some(path) = &self.questions else { return Ok(()) };
+        let types = self.types()?;
+        let Some(path) = &self.questions else {
+            let alone = "--question-types sorts questions by their texts: add --questions";
+            return if types.is_some() { Err(Failure::usage(anyhow!(alone))) } else { Ok(()) };
+        };
         let texts = questions(path).map_err(text_failure)?;
         texts.pair(annotations, false).map_err(text_failure)?;
-        let Some(path) = &self.question_types else { return Ok(()) };
+        match types {
+            Some(types) => types.apply(annotations, &texts).map_err(text_failure),
+            None => Ok(()),
+        }
+    }
+
+    /// The list of beginnings, if one is given.
+    fn types(&self) -> Result<Option<QuestionTypes>, Failure> {
+        let Some(path) = &self.question_types else { return Ok(None) };
         let lines = tuwen_data::files::read_text(path, LARGEST);
         let lines =
             lines.with_context(|| format!("cannot read {}", path.display())).map_err(Failure::usage)?;
         if lines.trim().is_empty() {
             return Err(Failure::usage(anyhow!("{}: no question type", path.display())));
         }
-        QuestionTypes::new(&lines).apply(annotations, &texts).map_err(text_failure)
+        Ok(Some(QuestionTypes::new(&lines)))
     }
 }
 

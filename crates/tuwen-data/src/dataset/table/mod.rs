@@ -89,7 +89,7 @@ impl Dataset for TableDataset {
         let texts = cells.text.take().into_iter().collect();
         let (class_name, label) = self.class(&mut cells);
         let key = format!("{}:{image}", table.line(row));
-        Ok(Sample { key, image: bytes, texts, class_name, label, questions: Vec::new() })
+        Ok(Sample { key, image: bytes, texts, class_name, label, ..Sample::default() })
     }
 }
 

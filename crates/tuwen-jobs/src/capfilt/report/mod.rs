@@ -71,10 +71,11 @@ fn texts(tally: &Tally) -> String {
     let row = |name: &str, texts: &TextTally| {
         let dropped = texts.texts - texts.kept;
         let (kept, gone) = (percent(texts.kept, texts.texts), percent(dropped, texts.texts));
-        format!("<tr><td>{name}<td>{}<td>{}<td>{kept}<td>{dropped}<td>{gone}", texts.texts, texts.kept)
+        let TextTally { texts: all, kept: count, cut, .. } = texts;
+        format!("<tr><td>{name}<td>{all}<td>{count}<td>{kept}<td>{dropped}<td>{gone}<td>{cut}")
     };
     let rows = [row("from the web", &tally.web), row("synthetic", &tally.synthetic)].concat();
-    let head = "<tr><th>texts<th>all<th>kept<th><th>dropped<th>";
+    let head = "<tr><th>texts<th>all<th>kept<th><th>dropped<th><th>scored by their beginning, too long";
     format!("<h2>Texts</h2><table>{head}{rows}</table>")
 }
 
@@ -161,6 +162,7 @@ mod tests {
         let web = TextTally {
             texts: 4,
             kept: 1,
+            cut: 17,
             itm: vec![3, 1],
             examples_kept: vec![example],
             ..TextTally::default()
@@ -169,7 +171,9 @@ mod tests {
         let tally = Tally { samples: 4, kept: 1, failed: 1, reasons, web, ..Tally::default() };
         let page =
             report(&settings(), &Summary { shards: 1, damaged: Vec::new(), tally }, &Access::default());
-        for expected in ["25.0 %", "a &lt;script&gt; dog", "<svg", "at least 0.5", "k2: cut off", "0.750"] {
+        for expected in
+            ["25.0 %", "a &lt;script&gt; dog", "<svg", "at least 0.5", "k2: cut off", "0.750", "<td>17"]
+        {
             assert!(page.contains(expected), "{expected} in {page}");
         }
         assert!(!page.contains("<script>") && !page.contains("<b>") && !page.contains("http"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tuwen_tensor::Activation;
 
 use super::{BlipConfig, BlipDialect, BlipTask, BlipTokens};
-use crate::bert::{BertConfig, BertJson, CrossAttentionConfig, LAYER_NORM_EPS};
+use crate::bert::{BertConfig, BertJson, CrossAttentionConfig, CrossImages, LAYER_NORM_EPS};
 use crate::clip::config::{activation, activation_name};
 use crate::{ConfigError, VitConfig};
 
@@ -26,6 +26,8 @@ struct Json {
     dialect: Option<String>,
     #[serde(default)]
     answers: bool,
+    #[serde(default)]
+    merge_from: Option<usize>,
 }
 
 /// How a configuration says that texts begin as in the program of salesforce/BLIP.
@@ -85,7 +87,13 @@ impl BlipConfig {
         let vision = config.vision_config.unwrap_or_default().config()?;
         let text = config.text_config.unwrap_or_default();
         // As the class does, whatever the file says of `encoder_hidden_size`.
-        let bert = text_config(&text, vision.hidden_size)?;
+        let mut bert = text_config(&text, vision.hidden_size)?;
+        if task == BlipTask::Nlvr {
+            let merge_from = config.merge_from.unwrap_or(bert.num_hidden_layers / 2);
+            let everywhere = CrossAttentionConfig::everywhere(vision.hidden_size);
+            let images = CrossImages::Two { merge_from };
+            bert.cross_attention = Some(CrossAttentionConfig { images, ..everywhere });
+        }
         let projected =
             if task == BlipTask::Joint { config.projection_dim } else { config.image_text_hidden_size };
         Self {
@@ -129,9 +137,14 @@ impl BlipConfig {
     }
 
     /// `config.json` of any network, as this program reads it again: with what transformers has no word for, which it leaves
-    /// alone. A network of pre-training is a class that it lacks.
+    /// alone. Networks of pre-training and for two images are classes that it lacks.
     pub fn to_json(&self) -> Value {
-        let mut json = self.to_hf_json().unwrap_or_else(|_| self.fields("BlipForPreTraining"));
+        let architecture = if self.task == BlipTask::Nlvr { "BlipForNlvr2" } else { "BlipForPreTraining" };
+        let mut json = self.to_hf_json().unwrap_or_else(|_| self.fields(architecture));
+        let images = self.text.cross_attention.map(|cross| cross.images);
+        if let Some(CrossImages::Two { merge_from }) = images {
+            json["merge_from"] = merge_from.into();
+        }
         if self.dialect == BlipDialect::Salesforce {
             json["dialect"] = SALESFORCE.into();
         }
@@ -250,6 +263,13 @@ mod tests {
         for name in ["blip-base", "blip-nlvr-base", "blip-vqa-large"] {
             assert!(presets::find(name).expect("published").to_hf_json().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_network_for_two_images_is_read_as_it_is_written() {
+        let config = presets::find("blip-nlvr-base").expect("published");
+        let read = BlipConfig::from_hf_json(&config.to_json().to_string(), config.task).expect("read");
+        assert_eq!(read, config);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! State dicts of salesforce/BLIP and LAVIS, which come without a configuration of the whole.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tuwen_tensor::checkpoint::TensorSource;
 
 use super::{BlipConfig, BlipDialect, BlipTask, BlipTokens};
 use crate::bert::BertJson;
-use crate::clip::config::activation_name;
 use crate::shapes::Shapes;
 use crate::{ConfigError, VitConfig};
 
@@ -66,26 +65,9 @@ impl BlipConfig {
 
     /// `med_config.json` of salesforce/BLIP: what it reads of the texts.
     pub fn to_med_config(&self) -> Value {
-        let text = &self.text;
-        json!({
-            "architectures": ["BertModel"],
-            "model_type": "bert",
-            "attention_probs_dropout_prob": 0.1,
-            "hidden_dropout_prob": 0.1,
-            "initializer_range": 0.02,
-            "hidden_act": activation_name(text.hidden_act),
-            "hidden_size": text.hidden_size,
-            "intermediate_size": text.intermediate_size,
-            "layer_norm_eps": text.layer_norm_eps,
-            "max_position_embeddings": text.max_position_embeddings,
-            "num_attention_heads": text.num_attention_heads,
-            "num_hidden_layers": text.num_hidden_layers,
-            "pad_token_id": self.tokens.pad,
-            "type_vocab_size": 2,
-            "vocab_size": text.vocab_size,
-            "encoder_width": text.cross_attention.map_or(text.hidden_size, |cross| cross.encoder_width),
-            "add_cross_attention": true,
-        })
+        let mut json = self.text.to_salesforce_json("BertModel", self.tokens.pad);
+        json["add_cross_attention"] = true.into();
+        json
     }
 }
 
