@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use crate::aligned::Scratch;
 use crate::bf16::nearest;
 use crate::gemm::{
-    Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, ReducedPanels, Reduction,
-    Right, RowBlocks, gemm, matmul, product_of_long_sums,
+    Epilogue, Kernel, Left, MAX_ROWS, MatRef, NARROW, PANEL, PackedB, Panels, ReducedPanels, Right,
+    RowBlocks, gemm, matmul, product_of_long_sums,
 };
 use crate::isa::{Isa, isa};
 use crate::precision::Precision;
@@ -75,6 +75,15 @@ impl ConvShape {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
+    /// Whether sums are long, and each number of the input meets enough of the weight, for what is saved to be more than making bytes
+    /// of the input and numbers of the sums; in whole tiles of bytes.
+    fn is_worth_bytes(&self) -> bool {
+        const STEP: usize = 64;
+        const NUMBERS: usize = 256;
+        let (long, wide) = (self.window(), self.kernel * self.kernel * self.out_channels);
+        self.in_channels.is_multiple_of(STEP) && long >= NUMBERS && wide >= NUMBERS
+    }
+
     /// Checks the lengths of the input, the weight and the output where they take part.
     fn check(&self, operation: &str, x: Option<usize>, weight: Option<usize>, y: Option<usize>) {
         let expected =
@@ -102,10 +111,11 @@ pub struct PackedConv {
 
 impl PackedConv {
     /// Packs `weight [out, in, kernel, kernel]` for convolutions of this precision; for those of int8 in bf16 where there are
-    /// tiles. They read maps in bf16 where they lie, and packing windows as bytes takes longer than eight bits save.
+    /// tiles and few weights for each number of the input, because making bytes of maps takes longer then than they save.
     pub fn pack(weight: &[f32], shape: &ConvShape, precision: Precision) -> Self {
         shape.check("PackedConv", None, Some(weight.len()), None);
-        let precision = if isa() == Isa::Amx { precision.of_activations() } else { precision };
+        let in_bytes = isa() != Isa::Amx || shape.is_worth_bytes();
+        let precision = if in_bytes { precision } else { precision.of_activations() };
         let (k, i, o) = (shape.kernel, shape.in_channels, shape.out_channels);
         if k == 1 {
             return Self::of(PackedB::pack_as(MatRef::new(weight, o, i).t(), precision));
@@ -119,9 +129,9 @@ impl PackedConv {
         Self { weight, split: OnceLock::new(), transformed: OnceLock::new() }
     }
 
-    /// The weight in bf16, if it was packed so.
-    pub(crate) fn bf16(&self) -> Option<ReducedPanels<'_>> {
-        self.weight.reduced().filter(|panels| panels.reduction == Reduction::Bf16)
+    /// The weight in bf16 or int8, if it was packed so.
+    pub(crate) fn reduced(&self) -> Option<ReducedPanels<'_>> {
+        self.weight.reduced()
     }
 
     /// The weight `w` in f32 as the sum of `h = bf16(w)` and `l = bf16(w - h)`: for each tap of the kernel the rows `h`, `h` and

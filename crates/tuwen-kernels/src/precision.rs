@@ -29,6 +29,14 @@ impl Precision {
         }
     }
 
+    /// The one that is next more exact, if there is one.
+    pub fn finer(self) -> Self {
+        match self {
+            Self::F32 | Self::Bf16 => Self::F32,
+            Self::Int8 => Self::Bf16,
+        }
+    }
+
     /// Bytes of a weight.
     pub fn weight_bytes(self) -> usize {
         match self {

@@ -186,3 +186,74 @@ fn exact_maps() {
         }
     }
 }
+
+/// Numbers as ReLU leaves them, of images that differ in size; the second image is nothing.
+fn images_after_relu(shape: &MapShape) -> Vec<f32> {
+    let mut x = rounded(&noise(shape.len(), 1));
+    for (image, x) in x.chunks_exact_mut(shape.len() / shape.batch).enumerate() {
+        let size = [1.0, 0.0, 0.125, 4.0][image % 4];
+        x.iter_mut().for_each(|x| *x = size * x.max(0.0));
+    }
+    x
+}
+
+#[test]
+fn convolutions_in_int8() {
+    if !have_maps() {
+        return;
+    }
+    let sizes = sizes().into_iter().filter(|shape| shape.channels == 64);
+    for (from, (channels, out_channels, kernel)) in
+        sizes.flat_map(|s| [(64, 32, 3), (64, 96, 3), (256, 256, 1)].map(|c| (s, c)))
+    {
+        let from = MapShape { channels, ..from };
+        let shape = convolution(&from, out_channels, kernel);
+        let to = MapShape { channels: out_channels, ..from };
+        let (x, window) = (images_after_relu(&from), from.channels * kernel * kernel);
+        let weight = noise(out_channels * window, 2);
+        let packed = PackedConv::pack(&weight, &shape, Precision::Int8);
+        let (bias, residual) = (noise(out_channels, 3), maps(&noise(to.len(), 4), &to));
+        let epilogue = MapEpilogue { bias: Some(&bias), residual: Some(&residual), relu: true };
+        let mut y = vec![f32::NAN; to.stored()];
+        conv_maps(&maps(&x, &from), &packed, &shape, false, &epilogue, &mut y);
+
+        let sharing = if kernel == 1 { from.channels } else { from.len() / from.batch };
+        let bytes: Vec<f64> = x.chunks_exact(sharing).flat_map(reference::round_to_bytes).collect();
+        let row_to_int8 = |row| reference::round_columns_to_int8(row, window, 1);
+        let rounded_weight: Vec<f64> = weight.chunks_exact(window).flat_map(row_to_int8).collect();
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            activation: tuwen_kernels::Activation::Relu,
+            residual: Some(&numbers(&residual, &to)),
+            residual_first: true,
+            accumulate: false,
+        };
+        let plain = reference::conv2d(&bytes, &rounded_weight, &shape);
+        let expected = reference::epilogue(&plain, out_channels, &[], &epilogue);
+        assert_close(&numbers(&y, &to), &expected, ROUNDING, &format!("{shape:?}"));
+    }
+}
+
+#[test]
+fn a_result_in_int8_does_not_depend_on_the_batch() {
+    if !have_maps() {
+        return;
+    }
+    for (side, channels, out_channels, kernel) in [(14, 64, 64, 3), (7, 320, 256, 1), (40, 64, 32, 3)] {
+        let one = MapShape { batch: 1, height: side, width: side, channels, exact: false };
+        let all = MapShape { batch: 5, ..one };
+        let (x, weight) = (images_after_relu(&all), noise(out_channels * channels * kernel * kernel, 2));
+        let run = |x: &[f32], from: &MapShape| {
+            let shape = convolution(from, out_channels, kernel);
+            let to = MapShape { channels: out_channels, ..*from };
+            let packed = PackedConv::pack(&weight, &shape, Precision::Int8);
+            let mut y = vec![f32::NAN; to.stored()];
+            conv_maps(&maps(x, from), &packed, &shape, false, &MapEpilogue::default(), &mut y);
+            numbers(&y, &to)
+        };
+        let together = run(&x, &all);
+        for (x, y) in x.chunks_exact(one.len()).zip(together.chunks_exact(together.len() / all.batch)) {
+            assert_eq!(run(x, &one), y);
+        }
+    }
+}

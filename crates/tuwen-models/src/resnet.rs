@@ -57,8 +57,9 @@ impl ModifiedResNet {
         let stem = |i: usize, inner, out, stride| {
             let (conv, norm) = (scope.enter(format!("conv{i}")), scope.enter(format!("bn{i}")));
             // Rounding the pixels and what the stem makes of them would be three quarters of the error of bf16, in a
-            // twentieth of the work.
-            ConvBatchNorm::new([inner, out, 3, stride], 1.0, &conv.exact(), &norm)
+            // twentieth of the work. In int8 the pixels are exact, and the rest in bf16.
+            let conv = if i == 1 { conv.finer().finer() } else { conv.finer() };
+            ConvBatchNorm::new([inner, out, 3, stride], 1.0, &conv, &norm)
         };
         let mut inner = width;
         let mut stage = |s: usize| {
@@ -85,8 +86,8 @@ impl ModifiedResNet {
         let mut x = ops::permute(pixel_values, &[0, 2, 3, 1]);
         pass.record(|| "vision.conv1".into(), || channels_first(&self.stem[0].convolve(&x)));
         x = self.stem[0].forward(&x, None, true, pass);
-        if self.takes_maps(pass) {
-            x = ops::to_maps(&x, true).unwrap_or(x);
+        if let Some(exact) = self.maps(pass) {
+            x = ops::to_maps(&x, exact).unwrap_or(x);
         }
         for conv in &self.stem[1..] {
             x = conv.forward(&x, None, true, pass);
@@ -103,12 +104,13 @@ impl ModifiedResNet {
         self.pool.forward(&ops::from_maps(&x), pass)
     }
 
-    /// Whether convolutions can hand maps in bf16 on to each other, those after the first of the stem exact ones: in inference
-    /// with weights in bf16.
-    fn takes_maps(&self, pass: &Pass) -> bool {
-        !pass.is_training()
-            && self.stem[1..].iter().all(|conv| conv.takes_maps(Precision::F32))
-            && self.stages.iter().flatten().all(|block| block.takes_maps())
+    /// Whether convolutions can hand maps in bf16 on to each other, in inference with reduced weights, and whether those of the stem
+    /// are exact ones.
+    fn maps(&self, pass: &Pass) -> Option<bool> {
+        let stem = |precision| self.stem[1..].iter().all(|conv| conv.takes_maps(precision));
+        let blocks = || self.stages.iter().flatten().all(|block| block.takes_maps());
+        let exact = stem(Precision::F32);
+        (!pass.is_training() && (exact || stem(Precision::Bf16)) && blocks()).then_some(exact)
     }
 }
 

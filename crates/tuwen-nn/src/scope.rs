@@ -17,8 +17,8 @@ use crate::{Init, LoraConfig};
 pub struct Scope {
     root: Arc<Root>,
     path: String,
-    /// Whether weights are multiplied in single precision whatever the root says.
-    exact: bool,
+    /// By how many precisions weights are more exact than the root says.
+    finer: usize,
 }
 
 struct Root {
@@ -159,7 +159,7 @@ impl Scope {
             trainable,
             found: Mutex::default(),
         };
-        Self { root: Arc::new(root), path: String::new(), exact: false }
+        Self { root: Arc::new(root), path: String::new(), finer: 0 }
     }
 
     /// Gives linear layers adapters, drawn from a seed. Nothing else learns but what the settings name.
@@ -196,14 +196,14 @@ impl Scope {
 
     /// The scope of a part.
     pub fn enter(&self, part: impl fmt::Display) -> Self {
-        Self { root: self.root.clone(), path: self.name(&part), exact: self.exact }
+        Self { root: self.root.clone(), path: self.name(&part), finer: self.finer }
     }
 
     /// The same scope for a layer that takes little of the time and from which much of the error of reduced precision
-    /// would come: its weights are multiplied in single precision.
+    /// would come: its weights are multiplied in the precision that is next more exact.
     #[must_use]
-    pub fn exact(&self) -> Self {
-        Self { exact: true, ..self.clone() }
+    pub fn finer(&self) -> Self {
+        Self { finer: self.finer + 1, ..self.clone() }
     }
 
     /// A learnable parameter of this scope.
@@ -214,8 +214,8 @@ impl Scope {
     /// A learnable matrix or kernel that inputs are multiplied with.
     pub fn weight(&self, name: &str, shape: &[usize], init: Init) -> Param {
         let weight = self.param(name, shape, init);
-        if let Some(&precision) = self.root.precision.get().filter(|_| !self.exact) {
-            weight.set_precision(precision);
+        if let Some(&precision) = self.root.precision.get() {
+            weight.set_precision((0..self.finer).fold(precision, |precision, _| precision.finer()));
         }
         weight
     }
@@ -357,11 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn weights_have_the_precision_of_the_root_but_for_exact_layers() {
-        let scope = Scope::init(1).with_precision(Precision::Bf16);
+    fn weights_have_the_precision_of_the_root_but_for_finer_layers() {
+        let scope = Scope::init(1).with_precision(Precision::Int8);
         let precision = |scope: &Scope| scope.weight("weight", &[2, 2], Init::ZEROS).value().precision();
-        assert_eq!(precision(&scope.enter("a")), Precision::Bf16);
-        assert_eq!(precision(&scope.exact().enter("b")), Precision::F32);
+        assert_eq!(precision(&scope.enter("a")), Precision::Int8);
+        assert_eq!(precision(&scope.finer().enter("b")), Precision::Bf16);
+        assert_eq!(precision(&scope.finer().finer().finer().enter("c")), Precision::F32);
     }
 
     #[test]

@@ -9,6 +9,12 @@
 //! pixel of zeros lie ahead of the first image.
 
 #[cfg(target_arch = "x86_64")]
+mod bytes;
+#[cfg(target_arch = "x86_64")]
+mod multiply;
+#[cfg(target_arch = "x86_64")]
+mod numbers;
+#[cfg(target_arch = "x86_64")]
 mod tiles;
 
 use crate::conv::{ConvShape, PackedConv};
@@ -96,8 +102,11 @@ pub struct MapEpilogue<'a> {
     pub relu: bool,
 }
 
-/// Convolution of maps, of stride 1 and the same size. Sums are f32 and their end is rounded to bf16. The weight is packed in
-/// bf16.
+/// Convolution of maps, of stride 1 and the same size. Sums are f32 and their end is rounded to bf16.
+///
+/// Where the weight is packed in int8, sums are of integers and exact. Each pixel is then rounded to bytes
+/// ([`reference::round_to_bytes`](crate::reference::round_to_bytes)), or each image if the kernel has more than one pixel: numbers must
+/// not be negative.
 ///
 /// Exact maps are for a weight in single precision, and the result is exact too: numbers and weight are sums `h + l` of two bf16
 /// numbers, and of their product all but `l l` is computed, which leaves an error of about 2^-16.
@@ -114,7 +123,7 @@ pub fn conv_maps(
         [in_channels, out_channels].map(|channels| MapShape { batch, height, width, channels, exact });
     from.check("conv_maps: input", x);
     to.check("conv_maps: output", y);
-    let panels = if exact { weight.split(in_channels) } else { weight.bf16() };
+    let panels = if exact { weight.split(in_channels) } else { weight.reduced() };
     let same_size = shape.stride == 1 && matches!((shape.kernel, shape.padding), (1, 0) | (3, 1));
     assert!(panels.is_some() && same_size, "conv_maps: {shape:?}, or the precision of its weight");
     assert!(epilogue.bias.is_none_or(|bias| bias.len() == to.channels), "conv_maps: length of the bias");
@@ -132,7 +141,7 @@ pub fn maps_of(x: &[f32], shape: &MapShape, maps: &mut [f32]) {
     shape.check("maps_of", maps);
     assert_eq!(x.len(), shape.len(), "maps_of: length of {shape:?}");
     #[cfg(target_arch = "x86_64")]
-    tiles::store(x, shape, maps);
+    numbers::store(x, shape, maps);
 }
 
 /// The numbers of maps, `[batch, height, width, channels]`.
@@ -140,7 +149,7 @@ pub fn numbers_of(maps: &[f32], shape: &MapShape, x: &mut [f32]) {
     shape.check("numbers_of", maps);
     assert_eq!(x.len(), shape.len(), "numbers_of: length of {shape:?}");
     #[cfg(target_arch = "x86_64")]
-    tiles::load(maps, shape, x);
+    numbers::load(maps, shape, x);
 }
 
 /// Means of two by two pixels, which are not exact in any case; what is left over at the right and the bottom is ignored.
@@ -149,5 +158,5 @@ pub fn pool_maps(x: &[f32], shape: &MapShape, y: &mut [f32]) {
     shape.check("pool_maps: input", x);
     pooled.check("pool_maps: output", y);
     #[cfg(target_arch = "x86_64")]
-    tiles::pool(x, shape, &pooled, y);
+    numbers::pool(x, shape, &pooled, y);
 }

@@ -12,7 +12,9 @@ pub use elements::{
     sum_squares,
 };
 pub use matrix::{attention, attention_weights, avg_pool2d, conv2d, epilogue, gemm};
-pub use reduced::{gemm_bf16, gemm_int8, round_columns_to_int8, round_row_to_int8, round_to_bf16};
+pub use reduced::{
+    gemm_bf16, gemm_int8, round_columns_to_int8, round_row_to_int8, round_to_bf16, round_to_bytes,
+};
 pub use resample::{resample_across, resample_along};
 pub use rows::{
     activate, batch_norm_train, binary_cross_entropy, cross_entropy, l2_normalize, layer_norm, mean_axis,

@@ -42,6 +42,13 @@ pub fn round_row_to_int8(row: &[f32]) -> Vec<f64> {
     row.iter().map(|&x| f64::from(scale) * (stored(x) - f64::from(zero))).collect()
 }
 
+/// Numbers that are not negative as bytes can say them: `t · round(x / t)` in 255 steps from zero to their greatest.
+pub fn round_to_bytes(x: &[f32]) -> Vec<f64> {
+    let scale = x.iter().fold(0f32, |greatest, &x| greatest.max(x)) / 255.0;
+    let factor = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    x.iter().map(|&x| f64::from(scale) * (f64::from(x) * f64::from(factor)).round_ties_even()).collect()
+}
+
 /// `a [m, k] · b [k, n]` of rounded rows and columns.
 pub fn gemm_int8(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f64> {
     let rows: Vec<f64> = a.chunks_exact(k.max(1)).flat_map(round_row_to_int8).collect();

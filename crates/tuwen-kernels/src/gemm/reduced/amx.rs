@@ -39,7 +39,13 @@ fn offset(height: usize, row: usize, step: usize) -> usize {
     ((step * tiles(height) + tile) * rows + row) * TILE_UNITS
 }
 
-/// The loop over the depth, for tiles of an instruction.
+/// Asks for lines of the right operand. So few rows leave it no time to arrive from memory by itself: half of the bytes a second.
+macro_rules! ask_for {
+    ($($at:literal)*) => { concat!($("prefetcht0 [{b} + ", $at, "]\n",)*) };
+}
+
+/// The loop over the depth, for tiles of an instruction. With few rows there is one block, which meets the panels one after the
+/// other.
 macro_rules! multiply {
     ($name:ident, $dot:literal) => {
         #[inline(always)]
@@ -114,14 +120,17 @@ macro_rules! multiply {
                         concat!($dot, " tmm0, tmm4, tmm6"),
                         "tileloadd tmm7, [{b} + {line} * 2 + 64]",
                         concat!($dot, " tmm1, tmm4, tmm7"),
-                        "prefetcht1 [{ahead}]", "prefetcht1 [{ahead} + 64]",
-                        "prefetcht1 [{ahead} + 128]", "prefetcht1 [{ahead} + 192]",
-                        "add {a}, {a_step}", "add {b}, 2048", "add {ahead}, 256",
+                        ask_for!(
+                            8192 8256 8320 8384 8448 8512 8576 8640
+                            8704 8768 8832 8896 8960 9024 9088 9152
+                            9216 9280 9344 9408 9472 9536 9600 9664
+                            9728 9792 9856 9920 9984 10048 10112 10176
+                        ),
+                        "add {a}, {a_step}", "add {b}, 2048",
                         "dec {steps}",
                         "jnz 2b",
                         "tilestored [{sums} + {line} * 2], tmm0", "tilestored [{sums} + {line} * 2 + 64], tmm1",
-                        a = inout(reg) a => _, b = inout(reg) b => _, ahead = inout(reg) ahead => _,
-                        steps = inout(reg) steps => _, a_step = in(reg) a_step,
+                        a = inout(reg) a => _, b = inout(reg) b => _, steps = inout(reg) steps => _, a_step = in(reg) a_step,
                         line = in(reg) 64usize, sums = in(reg) sums,
                         options(nostack)
                     ),

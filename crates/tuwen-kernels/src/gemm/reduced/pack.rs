@@ -63,6 +63,11 @@ impl<'a> ReducedPanels<'a> {
         &self.units[index * PANEL * units..][..Panels::width(self.columns, index) * units]
     }
 
+    /// Scales of the columns of a panel, in int8.
+    pub(crate) fn scales(&self, index: usize) -> &'a [f32; PANEL] {
+        self.quantisation(index).0
+    }
+
     /// Scales and sums of the columns of a panel.
     #[inline(always)]
     pub(super) fn quantisation(&self, index: usize) -> (&'a [f32; PANEL], &'a [f32; PANEL]) {
