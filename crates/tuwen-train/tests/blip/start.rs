@@ -11,7 +11,7 @@ use crate::nlvr::write_pairs;
 use crate::resume::{recipe_of, write_pictures, write_vocabulary};
 
 /// A recipe that begins as a network.
-fn from(directory: &Path, init_from: &Path, [objective, settings, more]: [&str; 3], data: &str) -> Recipe {
+fn from(directory: &Path, init_from: &Path, [objective, settings, size]: [&str; 3], data: &str) -> Recipe {
     let text = format!(
         r#"
         seed = 5
@@ -20,10 +20,9 @@ fn from(directory: &Path, init_from: &Path, [objective, settings, more]: [&str; 
         train = {{ objective = "{objective}", batch_size = 4, epochs = 1, log_every = 1 }}
         optimizer = {{ lr = 0.001 }}
         {settings}
-        {more}
         [model]
         init_from = "{}"
-        image_size = 48
+        image_size = {size}
         "#,
         init_from.display()
     );
@@ -42,7 +41,7 @@ fn run<O: Objective, D: BatchSource<Batch = O::Batch>>(
 }
 
 /// Trains a network that begins as another one, for each task of BLIP; gives what was said.
-fn all_tasks(directory: &Path, init_from: &Path, more: &str) -> Vec<(&'static str, Vec<String>)> {
+fn all_tasks(directory: &Path, init_from: &Path) -> Vec<(&'static str, Vec<String>)> {
     write_pictures(&directory.join("pictures"));
     write_pairs(directory);
     let tasks = ["caption", "vqa", "retrieval", "nlvr2"];
@@ -50,7 +49,7 @@ fn all_tasks(directory: &Path, init_from: &Path, more: &str) -> Vec<(&'static st
         .map(|task| {
             let data = if task == "nlvr2" { "pairs.json" } else { "pictures" };
             let settings = format!("blip = {{ task = \"{task}\" }}");
-            let recipe = from(directory, init_from, ["blip", &settings, more], data);
+            let recipe = from(directory, init_from, ["blip", &settings, "48"], data);
             let _ = fs::remove_dir_all(recipe.output());
             let sources = Sources::open(&recipe).expect("data");
             let said = match task {
@@ -88,7 +87,7 @@ fn every_task_begins_as_a_run_of_pre_training() {
     let recipe = recipe_of(directory.path(), 1, ["", "vqa = 1.0, dialect = \"salesforce\""]);
     let sources = Sources::open(&recipe).expect("data");
     run(setup::blip(recipe, &sources, Start::Anew));
-    let said = all_tasks(directory.path(), &directory.path().join("out/final"), "");
+    let said = all_tasks(directory.path(), &directory.path().join("out/final"));
     check_notes(&said);
 }
 
@@ -96,7 +95,7 @@ fn every_task_begins_as_a_run_of_pre_training() {
 fn every_task_begins_as_a_file_of_the_original_program() {
     let Some(folder) = case("blip-sf-pretrain-tiny") else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let said = all_tasks(directory.path(), &folder.join("model.pth"), "");
+    let said = all_tasks(directory.path(), &folder.join("model.pth"));
     check_notes(&said);
 }
 
@@ -106,7 +105,7 @@ fn albef_begins_to_answer_as_a_file_of_the_original_program() {
     let directory = tempfile::tempdir().expect("a directory");
     write_pictures(&directory.path().join("pictures"));
     let settings = "albef = { task = \"vqa\" }";
-    let recipe = from(directory.path(), &folder.join("model.pth"), ["albef", settings, ""], "pictures");
+    let recipe = from(directory.path(), &folder.join("model.pth"), ["albef", settings, "48"], "pictures");
     let sources = Sources::open(&recipe).expect("data");
     let said = run(setup::albef_vqa(recipe, &sources, Start::Anew));
     assert!(
@@ -123,7 +122,7 @@ fn what_does_not_fit_is_refused() {
     write_vocabulary(&directory.path().join("vocab.txt"));
     let Some(folder) = case("blip-sf-tiny-itm") else { return };
     let refused = |[objective, settings]: [&str; 2], init_from: &Path| {
-        let recipe = from(directory.path(), init_from, [objective, settings, ""], "pictures");
+        let recipe = from(directory.path(), init_from, [objective, settings, "120"], "pictures");
         let sources = Sources::open(&recipe).expect("data");
         let error = match objective {
             "albef" => setup::albef(recipe, &sources, Start::Anew).err(),
