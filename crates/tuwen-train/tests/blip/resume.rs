@@ -134,7 +134,7 @@ fn it_goes_on_bit_for_bit_wherever_it_was_dropped() {
 #[test]
 fn matching_begins_when_it_is_told_to() {
     let place = tempfile::tempdir().expect("a directory");
-    let recipe = recipe_of(place.path(), 3, ["", "itm_start_epoch = 1"]);
+    let recipe = recipe_of(place.path(), 3, ["", "vqa = 1.0, itm_start_epoch = 1"]);
     trainer(recipe, Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
     let learnt: Vec<(u64, bool)> = log(place.path())
         .iter()
