@@ -1,5 +1,5 @@
 #!/bin/sh
-# Embeds, classifies and matches the example photographs with the built-in model.
+# Captions, asks about, embeds, classifies and matches the example photographs with the built-in models.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,6 +10,8 @@ tuwen() {
 }
 
 photos=examples/photos
+tuwen caption "$photos"
+tuwen ask "$photos/horse_silhouette.jpg" "what animal is this?" --answers horse,cat,car
 tuwen embed "$photos"
 tuwen classify "$photos/chelsea_cat.jpg" --labels cat,dog,bird,airplane,automobile,ship,horse,truck
 tuwen match "$photos/astronaut.jpg" "$photos/chelsea_cat.jpg" "$photos/rocket.jpg" "$photos/texture_brick.jpg" \

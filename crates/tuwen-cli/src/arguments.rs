@@ -27,7 +27,7 @@ pub struct Arguments {
 /// Options of every verb.
 #[derive(Args)]
 pub struct Global {
-    /// The model: a directory, a checkpoint file, a hub id in the local cache, or a built-in name [default: builtin]
+    /// The model: a directory, a checkpoint file, a hub id in the local cache, builtin-clip or builtin-blip [default: the built-in one that serves the task]
     #[arg(long, global = true, value_name = "MODEL")]
     pub model: Option<String>,
     /// A LoRA adapter in peft's layout to merge into the model: a directory or a hub id in the local cache

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use tuwen::hub::{Hub, HubError};
-use tuwen::{Error, Model, Options, Truncated};
+use tuwen::{Ability, Error, Model, Options, Truncated};
 
 use crate::arguments::Global;
 use crate::commands::pull;
@@ -12,9 +12,9 @@ use crate::console::Console;
 use crate::failure::Failure;
 
 impl Global {
-    /// What the user calls the model; the built-in one unless given.
-    pub fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or(tuwen::BUILTIN)
+    /// What the user calls the model; unless given, the built-in one that serves a task.
+    pub fn model(&self, task: Ability) -> &str {
+        self.model.as_deref().filter(|&name| name != tuwen::BUILTIN).unwrap_or(task.builtin())
     }
 
     /// How models are found.
@@ -40,10 +40,11 @@ impl Global {
         Ok(())
     }
 
-    /// Loads the model.
-    pub fn load(&self, console: &Console) -> Result<Model, Failure> {
-        self.fetch(self.model(), console)?;
-        let model = tuwen::load(self.model(), &self.options()).map_err(model_failure)?;
+    /// Loads the model for a task.
+    pub fn load(&self, task: Ability, console: &Console) -> Result<Model, Failure> {
+        let name = self.model(task);
+        self.fetch(name, console)?;
+        let model = tuwen::load(name, &self.options()).map_err(model_failure)?;
         for note in model.notes() {
             console.note(format_args!("note: {note}"));
         }

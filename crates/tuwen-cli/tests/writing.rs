@@ -134,6 +134,27 @@ fn questions_are_answered_in_words_or_by_a_list() {
 }
 
 #[test]
+fn the_built_in_model_that_serves_the_task_is_taken() {
+    let photos = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/photos");
+    let place = workplace();
+    let captions = json_lines(place.path(), &["caption", photos], 0);
+    assert!(captions.len() >= 5 && captions.iter().all(|line| !texts(line, "captions").is_empty()));
+    let by_name = json_lines(place.path(), &["caption", photos, "--model", "builtin"], 0);
+    assert_eq!(captions, by_name, "the name of no built-in model in particular means the same");
+    let answers =
+        json_lines(place.path(), &["ask", "red.png", "what color is it?", "--answers", "red,two"], 0);
+    let probability = |answer: &Value| answer["probability"].as_f64().expect("a number");
+    let sum: f64 = texts(&answers[0], "answers").iter().map(probability).sum();
+    assert!((sum - 1.0).abs() < 1e-4, "{sum}");
+    let matches = json_lines(place.path(), &["match", "red.png", "--text", "a dog", "--head", "itm"], 0);
+    assert!(matches[0]["matches"][0]["itm"].is_number(), "{}", matches[0]);
+    let both = json_lines(place.path(), &["embed", "--both", "red.png", "--text", "a dog"], 0);
+    assert!(!both.is_empty());
+    let said = refused(place.path(), &["caption", "red.png"], "builtin-clip", 2);
+    assert!(said.contains("cannot write captions") && said.contains("hint: "), "{said}");
+}
+
+#[test]
 fn what_cannot_be_asked_is_refused_and_what_is_cut_is_told() {
     let Some(model) = answerer() else { return };
     let place = workplace();

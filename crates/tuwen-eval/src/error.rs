@@ -43,8 +43,11 @@ pub enum EvalError {
         key: String,
     },
     /// Samples without captions where the benchmark needs them.
-    #[error("{0}: retrieval needs captions, and there are none")]
+    #[error("{0}: this needs captions, and there are none")]
     NoCaptions(String),
+    /// Captions of one image only, between which there is nothing to tell apart.
+    #[error("{0}: telling captions of images apart needs two images with captions")]
+    OneImage(String),
     /// One class only, between which there is nothing to tell apart.
     #[error("{data}: {count} class; telling classes apart needs two")]
     OneClass {

@@ -81,6 +81,9 @@ impl GroundedConfig {
                 BlipTask::Retrieval => &[EmbedImages, EmbedTexts, EmbedBoth, Compare, Match],
                 BlipTask::Features => &[EmbedImages, EmbedTexts, EmbedBoth],
                 BlipTask::Nlvr => &[EmbedImages, JudgeTwoImages],
+                BlipTask::Pretrain if config.answers => {
+                    &[EmbedImages, EmbedTexts, EmbedBoth, Compare, Match, Caption, Answer]
+                }
                 BlipTask::Pretrain => &[EmbedImages, EmbedTexts, EmbedBoth, Compare, Match, Caption],
                 BlipTask::Joint => &[EmbedImages, EmbedTexts, Compare],
             },

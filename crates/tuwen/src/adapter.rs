@@ -48,7 +48,7 @@ impl Adapter {
         match source::find(adapter, options)? {
             Source::Directory(directory) => Self::read(&directory),
             Source::File(path) => Self::read(path.parent().unwrap_or(Path::new(""))),
-            Source::BuiltIn => Err(Error::NoSuchModel(adapter.to_owned())),
+            Source::BuiltIn(_) => Err(Error::NoSuchModel(adapter.to_owned())),
         }
     }
 

@@ -12,9 +12,10 @@ use tuwen_models::generate::GenerationDefaults;
 use tuwen_nn::{LoadReport, Scope};
 use tuwen_tensor::checkpoint::{Checkpoint, TensorSource as _, open, open_static, open_weights_in};
 
-use crate::place::{Embedded, Place};
+use crate::builtin::BuiltIn;
+use crate::place::Place;
 use crate::source::{self, Source};
-use crate::{Adapter, Error, LinearClassifier, Options, adapter, builtin};
+use crate::{Adapter, Error, LinearClassifier, Options, adapter};
 
 mod choice;
 mod family;
@@ -132,14 +133,13 @@ pub(crate) fn open_checkpoint(model: &str, options: &Options) -> Result<(Checkpo
             let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty());
             (open(&file)?, Place::Directory(beside.unwrap_or(Path::new(".")).to_owned()))
         }
-        Source::BuiltIn => (open_embedded_weights(builtin::FILES)?, Place::BuiltIn(builtin::FILES)),
+        Source::BuiltIn(model) => (open_embedded_weights(model)?, Place::BuiltIn(model)),
     })
 }
 
-fn open_embedded_weights(files: &'static [Embedded]) -> Result<Checkpoint, Error> {
-    let (name, bytes) =
-        files.iter().find(|(name, _)| name.ends_with(builtin::WEIGHTS)).ok_or(Error::NoBuiltIn)?;
-    Ok(open_static(&format!("{}/{name}", crate::BUILTIN), bytes)?)
+fn open_embedded_weights(model: &BuiltIn) -> Result<Checkpoint, Error> {
+    let (name, bytes) = model.weights().ok_or(Error::NoBuiltIn)?;
+    Ok(open_static(&format!("{}/{name}", model.name), bytes)?)
 }
 
 fn not_clip(checkpoint: &Checkpoint) -> Error {
@@ -222,11 +222,11 @@ mod tests {
         std::fs::write(place.path().join("open_clip_config.json"), CONFIG).expect("written");
         let on_disk = ModelFiles::open(&place.path().to_string_lossy(), &Options::default()).expect("opened");
         let weights: &'static [u8] = std::fs::read(&path).expect("read").leak();
-        let files: &'static [Embedded] =
-            vec![("open_clip_config.json", CONFIG.as_bytes()), ("model.safetensors", weights)].leak();
-        let checkpoint = open_embedded_weights(files).expect("opened");
+        let files = vec![("open_clip_config.json", CONFIG.as_bytes()), ("model.safetensors", weights)].leak();
+        let model: &'static BuiltIn = Box::leak(Box::new(BuiltIn { name: "builtin-tiny", files }));
+        let checkpoint = open_embedded_weights(model).expect("opened");
         let options = Options { image_size: Some(32), ..Options::default() };
-        let place = Place::BuiltIn(files);
+        let place = Place::BuiltIn(model);
         let choice = Choice::of(checkpoint, &place).expect("fits");
         let in_memory = ModelFiles::describe("builtin", choice, &place, &options).expect("opened");
         assert_eq!((on_disk.config.vision.image_size(), in_memory.config.vision.image_size()), (16, 32));

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::builtin::BuiltIn;
 
 /// A file inside this program.
 pub(crate) type Embedded = (&'static str, &'static [u8]);
@@ -13,7 +14,7 @@ pub(crate) type Embedded = (&'static str, &'static [u8]);
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Directory(PathBuf),
-    BuiltIn(&'static [Embedded]),
+    BuiltIn(&'static BuiltIn),
 }
 
 impl Place {
@@ -21,7 +22,7 @@ impl Place {
     pub fn directory(&self) -> &Path {
         match self {
             Self::Directory(directory) => directory,
-            Self::BuiltIn(_) => Path::new(crate::BUILTIN),
+            Self::BuiltIn(model) => Path::new(model.name),
         }
     }
 
@@ -58,8 +59,8 @@ impl Place {
     }
 
     fn embedded(&self, name: &str) -> Option<&'static [u8]> {
-        let Self::BuiltIn(files) = self else { return None };
-        files.iter().find(|(known, _)| *known == name).map(|&(_, bytes)| bytes)
+        let Self::BuiltIn(model) = self else { return None };
+        model.file(name)
     }
 
     /// A small text; `None` if it is not there.

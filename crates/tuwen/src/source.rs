@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::builtin::BuiltIn;
 use crate::{Error, Options};
 
-/// The name under which the built-in model is loaded.
+/// The name under which a built-in model is loaded: by itself the CLIP; [`Ability::builtin`](crate::Ability::builtin) knows
+/// the one that serves a task.
 pub const BUILTIN: &str = "builtin";
 
 /// A place that a model can be loaded from.
@@ -14,15 +16,15 @@ pub(crate) enum Source {
     Directory(PathBuf),
     /// A weight file; what belongs to it may lie beside it.
     File(PathBuf),
-    /// The model inside this program.
-    BuiltIn,
+    /// A model inside this program.
+    BuiltIn(&'static BuiltIn),
 }
 
-/// Finds a model: the built-in one by its name, what is on the disk, then what is in the local hub caches.
+/// Finds a model: a built-in one by its name, what is on the disk, then what is in the local hub caches.
 pub(crate) fn find(model: &str, options: &Options) -> Result<Source, Error> {
-    // First, since it is the default: a directory of this name must not change what every verb does.
-    if model == BUILTIN {
-        return Ok(Source::BuiltIn);
+    // First, since they are the default: a directory of such a name must not change what every verb does.
+    if let Some(model) = BuiltIn::named(model) {
+        return Ok(Source::BuiltIn(model));
     }
     let path = Path::new(model);
     if path.is_dir() {
@@ -115,6 +117,9 @@ mod tests {
             let message = find(model, &options).expect_err("not there").to_string();
             assert!(message.contains(expected), "{message}");
         }
-        assert_eq!(find(BUILTIN, &options).expect("found"), Source::BuiltIn);
+        for (name, expected) in [(BUILTIN, "builtin-clip"), ("builtin-blip", "builtin-blip")] {
+            let Ok(Source::BuiltIn(model)) = find(name, &options) else { panic!("{name} is built in") };
+            assert_eq!(model.name, expected);
+        }
     }
 }

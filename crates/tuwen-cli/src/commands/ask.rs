@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
-use tuwen::{Answerer, Candidates, Error, Picture, Pixels, RankedAnswer, WritingOptions, Written};
+use tuwen::{Ability, Answerer, Candidates, Error, Picture, Pixels, RankedAnswer, WritingOptions, Written};
 use tuwen_data::image::ImageError;
 
 use crate::arguments::Global;
@@ -162,7 +162,7 @@ pub fn run(arguments: &Ask, global: &Global, console: &Console) -> Result<Status
     images.check()?;
     arguments.output.check()?;
     let answers = arguments.answers(console)?;
-    let model = global.load(console)?;
+    let model = global.load(Ability::Answer, console)?;
     let answerer = model.answerer().map_err(model_failure)?;
     for cut in answerer.truncated(&[&question]).map_err(model_failure)? {
         let start: String = question.chars().take(40).collect();

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use tuwen::Ability;
 use tuwen_data::dataset;
 use tuwen_jobs::capfilt::{self, Format, Paths, Rule, Settings, Watch};
 use tuwen_jobs::{JobError, Models};
@@ -29,10 +30,10 @@ pub struct CapFilt {
     /// The directory to write: shards, every score and decision in records/, summary.json and report.html
     #[arg(value_name = "DST")]
     target: PathBuf,
-    /// The model that writes captions [default: --model]
+    /// The model that writes captions [default: --model, else the built-in BLIP]
     #[arg(long, value_name = "MODEL")]
     captioner: Option<String>,
-    /// The model that scores texts [default: --model]
+    /// The model that scores texts [default: --model, else a built-in one]
     #[arg(long, value_name = "MODEL")]
     filter: Option<String>,
     /// Keep texts whose probability of a match (ITM) is at least P [default: 0.5, unless --itc is given]
@@ -76,10 +77,16 @@ enum OutputFormat {
 pub fn run(arguments: &CapFilt, global: &Global, console: &Console) -> Result<Status, Failure> {
     // Whatever is wrong with it is said before models are read.
     dataset::files(&arguments.source, &stores::access()).map_err(Failure::usage)?;
-    let name = |given: &Option<String>| given.as_deref().unwrap_or(global.model()).to_owned();
-    let filter = Beholder::open(&name(&arguments.filter), global, console)?;
-    let judge = filter.judge(arguments.rule().heads())?;
-    let (captioner, writing) = (name(&arguments.captioner), &arguments.writing);
+    let name = |given: &Option<String>, task: Ability| match given.as_deref() {
+        Some(tuwen::BUILTIN) => task.builtin().to_owned(),
+        Some(given) => given.to_owned(),
+        None => global.model(task).to_owned(),
+    };
+    let heads = arguments.rule().heads();
+    let judging = if heads.itm { Ability::Match } else { Ability::Compare };
+    let filter = Beholder::open(&name(&arguments.filter, judging), global, console)?;
+    let judge = filter.judge(heads)?;
+    let (captioner, writing) = (name(&arguments.captioner, Ability::Caption), &arguments.writing);
     let other = match writing.captions {
         0 => None,
         _ if captioner == filter.name() => None,

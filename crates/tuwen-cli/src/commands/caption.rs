@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tuwen::{Captioner, Picture, Pixels, WritingOptions, Written};
+use tuwen::{Ability, Captioner, Picture, Pixels, WritingOptions, Written};
 use tuwen_data::image::ImageError;
 
 use crate::arguments::Global;
@@ -78,7 +78,7 @@ pub fn run(arguments: &Caption, global: &Global, console: &Console) -> Result<St
     let Caption { images, prompt, writing, output } = arguments;
     images.check()?;
     output.check()?;
-    let model = global.load(console)?;
+    let model = global.load(Ability::Caption, console)?;
     let captioner = model.captioner().map_err(model_failure)?;
     let mut options = writing.over(captioner.options(), || captioner.nucleus(1.0, 0));
     if let Some(prompt) = prompt {

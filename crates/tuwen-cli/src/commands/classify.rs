@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use tuwen::{Class, Embedder, Embeddings, LinearClassifier, Model, templates};
+use tuwen::{Ability, Class, Embedder, Embeddings, LinearClassifier, Model, templates};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -56,11 +56,11 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
     Lines::check(arguments.output.as_deref())?;
     if let Some(probe) = &arguments.probe {
         let probe = LinearClassifier::read(probe).map_err(model_failure)?;
-        return arguments.by_classifier(&probe, &global.load(console)?, console);
+        return arguments.by_classifier(&probe, &global.load(Ability::Compare, console)?, console);
     }
     // The head of a fine-tuned model needs no labels; for other models this is the way to the error.
     if !label_options.are_given() && global.model.is_some() {
-        let model = global.load(console)?;
+        let model = global.load(Ability::Compare, console)?;
         if let Some(classifier) = model.own_classifier() {
             return arguments.by_classifier(classifier, &model, console);
         }
@@ -68,7 +68,7 @@ pub fn run(arguments: &Classify, global: &Global, console: &Console) -> Result<S
     label_options.check_dataset(template_options.file())?;
     let labels = label_options.read(console)?;
     let templates = template_options.read(label_options.dataset(), console)?;
-    let model = global.load(console)?;
+    let model = global.load(Ability::Compare, console)?;
     note_unknown_scripts("labels", &labels, &model, console);
     note_mixed_languages(
         (&labels, label_options.file().map(PathBuf::as_path)),

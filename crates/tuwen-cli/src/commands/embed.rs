@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 use clap::Args;
-use tuwen::{Embedder, Model};
+use tuwen::{Ability, Embedder, Model};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -70,11 +70,11 @@ pub fn run(arguments: &Embed, global: &Global, console: &Console) -> Result<Stat
         if images.is_empty() || texts.is_empty() {
             return Err(Failure::usage(anyhow!("--both takes images and texts")));
         }
-        return Ok(Status::after(arguments.both(&global.load(console)?, console)?));
+        return Ok(Status::after(arguments.both(&global.load(Ability::EmbedBoth, console)?, console)?));
     }
     let target = output.target()?;
     let (texts, images) = (texts.open(images.null)?, images.open()?);
-    let model = &global.load(console)?;
+    let model = &global.load(Ability::EmbedImages, console)?;
     let embedder = if *raw { model.raw_embedder() } else { model.embedder() };
     let job = Job { arguments, console, model, embedder, texts, images };
     let failed = match target {

@@ -75,7 +75,7 @@ pub fn run(arguments: &Match, global: &Global, console: &Console) -> Result<Stat
     if texts.is_empty() {
         return Err(Failure::usage(anyhow!("there are no texts to compare with")));
     }
-    let model = global.load(console)?;
+    let model = global.load(arguments.task(), console)?;
     note_unknown_scripts("texts", texts, &model, console);
     if let Some(path) = explain {
         let explained = explain::to_file(path, images, &model, |grounded, pixels| {
@@ -97,6 +97,14 @@ pub fn run(arguments: &Match, global: &Global, console: &Console) -> Result<Stat
 }
 
 impl Match {
+    /// What the model is needed for.
+    fn task(&self) -> Ability {
+        match (self.head, &self.explain) {
+            (Some(Head::Itm), _) | (_, Some(_)) => Ability::Match,
+            _ => Ability::Compare,
+        }
+    }
+
     /// Compares vectors, and returns how many inputs failed.
     fn vectors(&self, model: &Model, texts: &[String], console: &Console) -> Result<usize, Failure> {
         let matcher = model.matcher(texts).map_err(model_failure)?;

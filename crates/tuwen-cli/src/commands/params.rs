@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 use tuwen::params::{self, Change, Report, WhatIf};
-use tuwen::{Error, Options};
+use tuwen::{Ability, Error, Options};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -60,7 +60,7 @@ struct Line<'a> {
 
 /// Runs `params`.
 pub fn run(arguments: &Params, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let model = arguments.subject.as_deref().unwrap_or(global.model());
+    let model = arguments.subject.as_deref().unwrap_or(global.model(Ability::Compare));
     global.fetch(model, console)?;
     let (report, what_if) = take_apart(model, &arguments.what_if, &global.options()).map_err(explain)?;
     for note in &report.notes {

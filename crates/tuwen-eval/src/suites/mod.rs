@@ -2,6 +2,7 @@
 
 mod caption;
 mod linear_probe;
+mod matching;
 mod rerank;
 mod retrieval;
 mod search;
@@ -10,6 +11,7 @@ mod zero_shot;
 
 pub use caption::{Captioned, caption};
 pub use linear_probe::{LinearProbe, Probed, Samples, Strength, split};
+pub use matching::matching;
 pub use rerank::reranked_retrieval;
 pub use retrieval::retrieval;
 pub use search::Trial;

@@ -6,9 +6,6 @@ use tuwen_tensor::{Targets, Tensor, no_grad, ops};
 
 use super::contrast::{Keys, similarities};
 
-/// Added to the probability of each wrong one in pre-training.
-pub(super) const FLOOR: f32 = 1e-4;
-
 /// Wrong partners, which are taken for right ones easily.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negatives {
@@ -38,7 +35,8 @@ pub(super) fn draw(
     Some(Negatives { image_for_text: choose(text, images)?, text_for_image: choose(image, texts)? })
 }
 
-/// Probabilities of the wrong ones, from similarities `[pairs, pairs]`: zero for a pair itself, or for all with its number.
+/// Probabilities of the wrong ones, from similarities `[pairs, pairs]`, with `floor` added to each: zero for a pair itself, or
+/// for all with its number.
 pub(super) fn weights(similarities: &Tensor, ids: Option<&[u32]>, floor: f32) -> Vec<f32> {
     let [_, pairs] = similarities.dims();
     let mut weights = no_grad(|| ops::softmax(similarities)).to_vec();
@@ -95,13 +93,20 @@ mod tests {
     fn nothing_is_its_own_wrong_partner() {
         let values: Vec<f32> = (0..16).map(|i| (i as f32 * 0.7).sin()).collect();
         let similarities = Tensor::new(&values, &[4, 4]);
-        let plain = weights(&similarities, None, FLOOR);
+        let plain = weights(&similarities, None, 1e-4);
         let by_id = weights(&similarities, Some(&[5, 6, 5, 7]), 0.0);
         for i in 0..4 {
             assert_eq!(plain[5 * i], 0.0);
         }
         assert_eq!((by_id[2], by_id[8]), (0.0, 0.0));
         assert!(by_id[1] > 0.0 && plain.iter().filter(|&&weight| weight == 0.0).count() == 4);
+    }
+
+    #[test]
+    fn a_high_floor_makes_all_wrong_ones_alike() {
+        let similarities = Tensor::new(&[0.0, 9.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 9.0], &[3, 3]);
+        let [hard, easy] = [1e-4, 10.0].map(|floor| weights(&similarities, None, floor));
+        assert!(hard[1] > 100.0 * hard[2] && easy[1] < 1.2 * easy[2], "{hard:?} {easy:?}");
     }
 
     #[test]

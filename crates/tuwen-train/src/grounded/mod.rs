@@ -299,7 +299,7 @@ impl Grounded {
             keys,
             temp,
             ids,
-            if of_retrieval { 0.0 } else { matching::FLOOR },
+            if of_retrieval { 0.0 } else { self.settings.itm_floor as f32 },
             &mut random,
         )
     }

@@ -70,6 +70,9 @@ pub struct Blip {
     /// Passes over the data before this is learnt. The contrast chooses its wrong partners: until that knows something,
     /// they are drawn blindly, and in a network that is new there is nothing by which to tell them.
     pub itm_start_epoch: u64,
+    /// Added in pre-training to the probability with which each wrong partner is drawn. As small as the authors have it,
+    /// the contrast chooses the hardest; with 1 and more all are nearly alike, which a small network can learn from.
+    pub itm_floor: f64,
     /// Weight of writing captions.
     pub lm: f64,
     /// Weight of writing answers: 1 where answers are the task, 0 in pre-training unless given.
@@ -105,6 +108,7 @@ impl Default for Blip {
             itc: 1.0,
             itm: 1.0,
             itm_start_epoch: 0,
+            itm_floor: 1e-4,
             lm: 1.0,
             vqa: None,
             texts_per_image: 1,
@@ -142,7 +146,13 @@ impl Blip {
     }
 
     pub(super) fn check(&self, batch_size: usize) -> Result<(), String> {
-        let weights = [("itc", self.itc), ("itm", self.itm), ("lm", self.lm), ("vqa", self.vqa())];
+        let weights = [
+            ("itc", self.itc),
+            ("itm", self.itm),
+            ("itm_floor", self.itm_floor),
+            ("lm", self.lm),
+            ("vqa", self.vqa()),
+        ];
         if let Some((name, weight)) = weights.into_iter().find(|(_, weight)| !(0.0..).contains(weight)) {
             return Err(format!("blip.{name} is {weight}; it has to be at least 0"));
         }

@@ -1,5 +1,6 @@
 //! BLIP and ALBEF, whose texts are grounded in images: everything that makes a model, opened, and its network.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -253,7 +254,14 @@ fn generation(place: &Place, config: &GroundedConfig) -> Result<GenerationDefaul
 
 /// The tokenizer beside the weights, if there is one.
 fn tokenizer(place: &Place, config: &GroundedConfig) -> Result<Option<BertTokenizer>, Error> {
-    let tokenizer = match BertTokenizer::from_directory(place.directory()) {
+    let directory = place.directory();
+    let read = match place {
+        Place::Directory(directory) => BertTokenizer::from_directory(directory),
+        Place::BuiltIn(_) => BertTokenizer::from_files(directory, |path| {
+            String::from_utf8(place.bytes(path)?).map_err(io::Error::other)
+        }),
+    };
+    let tokenizer = match read {
         Ok(tokenizer) => tokenizer,
         Err(TokenizerError::NoVocabulary(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -265,7 +273,7 @@ fn tokenizer(place: &Place, config: &GroundedConfig) -> Result<Option<BertTokeni
     let (has, takes) = (tokenizer.vocab_size(), config.vocab_size());
     if has > takes {
         let problem = format!("has {has} tokens, the model only {takes}");
-        return Err(Error::WrongTokenizer { directory: place.directory().to_owned(), problem });
+        return Err(Error::WrongTokenizer { directory: directory.to_owned(), problem });
     }
     let flavour = if config.is_hugging_face() { BertFlavour::HuggingFace } else { BertFlavour::Original };
     Ok(Some(tokenizer.with_flavour(flavour)))

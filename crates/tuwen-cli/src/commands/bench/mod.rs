@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use tuwen::Precision;
+use tuwen::{Ability, Precision};
 
 use crate::arguments::{self, Arithmetic, Global};
 use crate::console::Console;
@@ -81,7 +81,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs `bench`.
 pub fn run(arguments: &Bench, global: &Global, console: &Console) -> Result<Status, Failure> {
-    let model = arguments.subject.as_deref().unwrap_or(global.model());
+    let model = arguments.subject.as_deref().unwrap_or(global.model(Ability::Compare));
     global.fetch(model, console)?;
     let photograph = match &arguments.image {
         Some(path) => tuwen_data::image::read(path)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
+use tuwen::Ability;
 use tuwen_eval::annotations::{
     CaptionPredictions, CaptionReferences, caption_predictions, caption_references,
 };
@@ -83,7 +84,7 @@ impl Caption {
     /// Lets the model write about a data set, and measures what it writes.
     fn by_model(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         let (path, dataset) = self.model.open(self.data.as_deref(), None)?;
-        let model = global.load(console)?;
+        let model = global.load(Ability::Caption, console)?;
         let captioner = model.captioner().map_err(model_failure)?;
         let mut options = self.model.writing.over(captioner.options(), || captioner.nucleus(1.0, 0));
         if let Some(prompt) = &self.model.prompt {

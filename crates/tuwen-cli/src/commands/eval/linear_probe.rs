@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use tuwen::{Embedder, ImageFeatures, Model};
+use tuwen::{Ability, Embedder, ImageFeatures, Model};
 use tuwen_data::dataset::Dataset;
 use tuwen_eval::logistic::Fit;
 use tuwen_eval::suites::{LinearProbe as Probe, Probed, Samples, Strength, split};
@@ -70,7 +70,7 @@ impl LinearProbe {
         let open = |path: &PathBuf| self.common.open(path);
         let (train, test) = (open(&self.train)?, open(&self.test)?);
         let validation = self.validation.as_ref().map(open).transpose()?;
-        let model = global.load(console)?;
+        let model = global.load(Ability::EmbedImages, console)?;
         let embedder = model.embedder_of(self.features);
         let rows =
             [Some(&train), Some(&test), validation.as_ref()].into_iter().flatten().map(|data| data.len());

@@ -20,6 +20,8 @@ mod caption;
 mod expect;
 mod features;
 mod linear_probe;
+mod matching;
+mod pairs;
 mod report;
 mod retrieval;
 mod vqa;
@@ -43,6 +45,8 @@ enum Suite {
     Zeroshot(zeroshot::ZeroShot),
     /// Find images by their captions, and captions by their images
     Retrieval(retrieval::Retrieval),
+    /// Tell captions from those of other images, by a head that saw image and text
+    Matching(matching::Matching),
     /// Learn a linear classifier on the features of one data set, and measure it on another
     LinearProbe(linear_probe::LinearProbe),
     /// Measure captions of a model, or in a file, against what people wrote
@@ -74,6 +78,7 @@ pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Statu
     match &arguments.suite {
         Suite::Zeroshot(suite) => suite.run(global, console),
         Suite::Retrieval(suite) => suite.run(global, console),
+        Suite::Matching(suite) => suite.run(global, console),
         Suite::LinearProbe(suite) => suite.run(global, console),
         Suite::Caption(suite) => suite.run(global, console),
         Suite::Vqa(suite) => suite.run(global, console),
@@ -155,11 +160,12 @@ fn measure(
     suite: &'static str,
     (data, common): (&Data, &Common),
     (global, console): (&Global, &Console),
+    task: Ability,
     metrics: impl FnOnce(&Measured<'_>) -> Result<tuwen_eval::Metrics, EvalError>,
 ) -> Result<Status, Failure> {
     let dataset = common.open(&data.path)?;
-    let model = global.load(console)?;
-    model.require(Ability::Compare).map_err(model_failure)?;
+    let model = global.load(task, console)?;
+    model.require(task).map_err(model_failure)?;
     let began = Instant::now();
     let embedder = model.embedder();
     let encoded = encode_all(&embedder, dataset.as_ref(), console)?;

@@ -1,9 +1,10 @@
 //! `eval retrieval`: images and their captions find each other.
 
 use clap::Args;
-use tuwen::{EncodedTexts, PairScorer};
+use tuwen::{Ability, PairScorer};
 use tuwen_eval::{EvalError, Metrics, suites};
 
+use super::pairs::Pairs;
 use super::{Common, Data, Measured, measure};
 use crate::arguments::Global;
 use crate::console::Console;
@@ -24,7 +25,7 @@ pub struct Retrieval {
 
 impl Retrieval {
     pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
-        measure("retrieval", (&self.data, &self.common), (global, console), |measured| {
+        measure("retrieval", (&self.data, &self.common), (global, console), Ability::Compare, |measured| {
             let without = measured.encoded.samples.iter().filter(|sample| sample.texts.is_empty()).count();
             if without > 0 {
                 console.warn(format_args!(
@@ -44,21 +45,16 @@ impl Retrieval {
         scorer: PairScorer<'_>,
         console: &Console,
     ) -> Result<Metrics, EvalError> {
-        let captions: Vec<&str> =
-            measured.encoded.samples.iter().flat_map(|sample| &sample.texts).map(String::as_str).collect();
-        let texts: EncodedTexts =
-            scorer.encode_texts(&captions).map_err(|error| EvalError::Model(error.to_string()))?;
+        let pairs = Pairs::of(measured, scorer)?;
         let mut progress = console.progress(measured.dataset.len() as u64, "images ranked anew");
         suites::reranked_retrieval(
             &measured.embedder,
             (measured.dataset, measured.encoded),
-            texts.embeddings(),
+            pairs.embeddings(),
             self.rerank,
             &mut |count| progress.advance(count as u64),
-            |images, pairs| {
-                let batches = images.chunks(scorer.batch_size()).zip(pairs.chunks(scorer.batch_size()));
-                let score = |(images, pairs)| scorer.score_pairs(&scorer.encode(images), &texts, pairs);
-                let scores = batches.flat_map(score);
+            |images, wanted| {
+                let scores = pairs.score(images, wanted).into_iter();
                 scores.map(|scores| scores.iter().map(|score| score.itm_logit).collect()).collect()
             },
         )

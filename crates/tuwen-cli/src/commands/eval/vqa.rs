@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
+use tuwen::Ability;
 use tuwen_data::dataset::Question;
 use tuwen_eval::annotations::{
     QuestionTypes, VqaPredictions, VqaQuestions, questions, vqa_predictions, vqa_questions,
@@ -87,7 +88,7 @@ impl Vqa {
             Some(path) => Some(clean(&lists::read(path, None)?, "answer", console)),
             None => None,
         };
-        let model = global.load(console)?;
+        let model = global.load(Ability::Answer, console)?;
         let answerer = model.answerer().map_err(model_failure)?;
         let options = self.model.writing.over(answerer.options(), || answerer.options());
         answerer.check(&options).map_err(writing_failure)?;

@@ -1,6 +1,7 @@
 //! `eval zeroshot`: images against prompts made from the names of their classes.
 
 use clap::Args;
+use tuwen::Ability;
 use tuwen_eval::suites;
 
 use super::{Common, Data, measure};
@@ -23,7 +24,7 @@ pub struct ZeroShot {
 impl ZeroShot {
     pub fn run(&self, global: &Global, console: &Console) -> Result<Status, Failure> {
         let templates = self.templates.read(None, console)?;
-        measure("zeroshot", (&self.data, &self.common), (global, console), |measured| {
+        measure("zeroshot", (&self.data, &self.common), (global, console), Ability::Compare, |measured| {
             suites::zero_shot(&measured.embedder, measured.encoded, &templates)
         })
     }

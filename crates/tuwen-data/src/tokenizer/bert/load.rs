@@ -40,12 +40,23 @@ impl BertTokenizer {
     /// # Errors
     /// [`TokenizerError::NoVocabulary`] if neither is there; else a file that cannot be read or makes no tokenizer.
     pub fn from_directory(directory: &Path) -> Result<Self, TokenizerError> {
+        Self::from_files(directory, |path| read_text(path, MAX_BYTES))
+    }
+
+    /// As [`BertTokenizer::from_directory`], with texts that `open` gives: those inside a program, for instance.
+    ///
+    /// # Errors
+    /// The same; a file is not there if `open` says so.
+    pub fn from_files(
+        directory: &Path,
+        open: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, TokenizerError> {
         type Parse = fn(&str) -> Result<BertTokenizer, String>;
         let files: [(&str, Parse); 2] =
             [("vocab.txt", Self::from_vocabulary), ("tokenizer.json", Self::from_tokenizer_json)];
         for (name, parse) in files {
             let path = directory.join(name);
-            match read_text(&path, MAX_BYTES) {
+            match open(&path) {
                 Ok(text) => {
                     return parse(&text).map_err(|reason| TokenizerError::Format { path, reason });
                 }
