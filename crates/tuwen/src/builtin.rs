@@ -28,7 +28,9 @@ static CLIP: BuiltIn = BuiltIn {
 /// A small BLIP.
 static BLIP: BuiltIn = BuiltIn {
     name: "builtin-blip",
-    files: embedded!["blip": "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt"],
+    files: embedded!["blip":
+        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json", "vocab.txt",
+    ],
 };
 
 impl BuiltIn {
