@@ -37,7 +37,7 @@ fn the_blip_looks_at_the_picture() {
     assert_ne!(captions[0], captions[1]);
 
     let answerer = model.answerer().expect("it answers");
-    let seen = answerer.eye().look(&pixels);
+    let seen = answerer.look(&pixels);
     let question = ["what color is it?", "what color is it?"].map(str::to_owned);
     let answers = answerer.write(&seen, &question, &answerer.options()).expect("written");
     assert!(answers.iter().all(|written| !written[0].text.is_empty()));
