@@ -174,7 +174,8 @@ fn a_shard_that_is_cut_is_named_and_what_is_whole_is_done() {
         let output = run(place.path(), &arguments);
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("cut.tar: cut off after k0"), "{said}");
+        // What it says depends on whether the cut falls into a member or between two.
+        assert!(said.contains("cut.tar") && said.contains("k006") && said.contains("cut off"), "{said}");
         let written = fs::read_to_string(place.path().join("out.jsonl")).expect("whole all the same");
         assert!((1..12).contains(&written.lines().count()), "{written}");
         fs::remove_file(place.path().join("out.jsonl")).expect("removed");

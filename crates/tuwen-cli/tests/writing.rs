@@ -143,7 +143,7 @@ fn the_built_in_model_that_serves_the_task_is_taken() {
     assert_eq!(captions, by_name, "the name of no built-in model in particular means the same");
     let answers =
         json_lines(place.path(), &["ask", "red.png", "what color is it?", "--answers", "red,two"], 0);
-    let probability = |answer: &Value| answer["probability"].as_f64().expect("a number");
+    let probability = |answer: &Value| answer["score"].as_f64().expect("a number");
     let sum: f64 = texts(&answers[0], "answers").iter().map(probability).sum();
     assert!((sum - 1.0).abs() < 1e-4, "{sum}");
     let matches = json_lines(place.path(), &["match", "red.png", "--text", "a dog", "--head", "itm"], 0);

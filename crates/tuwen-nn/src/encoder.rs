@@ -166,9 +166,10 @@ mod tests {
             let among_all = gradients(Pass::train().of_all_tokens());
             for pass in [Pass::train(), Pass::train().with_checkpointing(true)] {
                 for (one, among_all) in gradients(pass).iter().zip(&among_all) {
-                    // Sums of terms of both signs: their rounding is that of the largest.
+                    // Sums of terms of both signs: their rounding is that of the largest. One query is multiplied with keys in
+                    // another order than many.
                     let largest = among_all.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
-                    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-6 * largest;
+                    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 5e-6 * largest;
                     assert!(one.iter().zip(among_all).all(close), "{one:?} {among_all:?}");
                 }
             }

@@ -183,7 +183,7 @@ mod tests {
         let whole = of(&records);
         assert_eq!((whole.samples, whole.kept, whole.failed), (101, 50, 1));
         assert_eq!((whole.web.texts, whole.web.kept, whole.synthetic.texts), (100, 50, 0));
-        assert_eq!((whole.web.cut, whole.synthetic.cut), (9, 0));
+        assert_eq!((whole.web.cut, whole.synthetic.cut), (10, 0));
         assert_eq!(whole.web.itm.iter().sum::<u64>(), 100);
         assert_eq!((whole.web.itm.len(), whole.web.itm == whole.web.itc), (BINS, true));
         assert_eq!(whole.web.examples_dropped.len(), EXAMPLES);
