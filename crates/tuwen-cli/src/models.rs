@@ -14,7 +14,13 @@ use crate::failure::Failure;
 impl Global {
     /// What the user calls the model; unless given, the built-in one that serves a task.
     pub fn model(&self, task: Ability) -> &str {
-        self.model.as_deref().filter(|&name| name != tuwen::BUILTIN).unwrap_or(task.builtin())
+        self.model_or(None, task)
+    }
+
+    /// The same, where an option of a verb may name another model.
+    pub fn model_or<'m>(&'m self, given: Option<&'m str>, task: Ability) -> &'m str {
+        let named = given.or(self.model.as_deref());
+        named.filter(|&name| name != tuwen::BUILTIN).unwrap_or(task.builtin())
     }
 
     /// How models are found.

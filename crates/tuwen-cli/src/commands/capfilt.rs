@@ -77,11 +77,7 @@ enum OutputFormat {
 pub fn run(arguments: &CapFilt, global: &Global, console: &Console) -> Result<Status, Failure> {
     // Whatever is wrong with it is said before models are read.
     dataset::files(&arguments.source, &stores::access()).map_err(Failure::usage)?;
-    let name = |given: &Option<String>, task: Ability| match given.as_deref() {
-        Some(tuwen::BUILTIN) => task.builtin().to_owned(),
-        Some(given) => given.to_owned(),
-        None => global.model(task).to_owned(),
-    };
+    let name = |given: &Option<String>, task| global.model_or(given.as_deref(), task).to_owned();
     let heads = arguments.rule().heads();
     let judging = if heads.itm { Ability::Match } else { Ability::Compare };
     let filter = Beholder::open(&name(&arguments.filter, judging), global, console)?;

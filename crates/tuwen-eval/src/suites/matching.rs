@@ -6,8 +6,8 @@ use tuwen::PairScore;
 use tuwen_data::dataset::Dataset;
 use tuwen_data::rng::Rng;
 
+use super::rerank::each_scored;
 use super::retrieval::Captions;
-use crate::encode::each_chunk;
 use crate::{Encoded, Encoder, EvalError, Metrics};
 
 /// How well each caption of a data set is told from one of another image, which `seed` draws for it. `score` is given some
@@ -31,20 +31,11 @@ pub fn matching<E: Encoder>(
         return Err(EvalError::OneImage(encoded.data.clone()));
     }
     let mut told = Told::default();
-    let mut next = 0;
-    each_chunk(
-        dataset,
-        |picture| encoder.prepare(picture),
-        done,
-        |_, images| {
-            let rows = next..(next + images.len()).min(pairs.len());
-            next += images.len();
-            for scores in score(&images[..rows.len()], &pairs[rows]) {
-                scores.as_chunks().0.iter().for_each(|pair| told.add(pair));
-            }
-            Ok(())
-        },
-    )?;
+    each_scored(encoder, dataset, &pairs, done, |images, wanted| {
+        for scores in score(images, wanted) {
+            scores.as_chunks().0.iter().for_each(|pair| told.add(pair));
+        }
+    })?;
     Ok(told.metrics())
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use tuwen::Embeddings;
+use tuwen::{Embeddings, Picture};
 use tuwen_data::dataset::Dataset;
 
 use super::retrieval::Captions;
@@ -36,28 +36,42 @@ pub fn reranked_retrieval<E: Encoder>(
     let images_of_text = nearest(&of_images, k);
     let pairs = union(&texts_of_image, &images_of_text);
     let mut scores: Vec<Vec<f32>> = vec![vec![NONE; texts.len()]; cosines.len()];
-    let mut next = 0;
-    each_chunk(
-        dataset,
-        |picture| encoder.prepare(picture),
-        done,
-        |_, images| {
-            let rows = next..(next + images.len()).min(pairs.len());
-            next += images.len();
-            for (row, scored) in rows.clone().zip(rescore(&images[..rows.len()], &pairs[rows])) {
-                for (&text, score) in pairs[row].iter().zip(scored) {
-                    scores[row][text as usize] = score + cosines[row][text as usize];
-                }
+    let mut rows = scores.iter_mut().zip(&pairs).zip(&cosines);
+    each_scored(encoder, dataset, &pairs, done, |images, wanted| {
+        for (scored, ((scores, pairs), cosines)) in rescore(images, wanted).into_iter().zip(&mut rows) {
+            for (&text, score) in pairs.iter().zip(scored) {
+                scores[text as usize] = score + cosines[text as usize];
             }
-            Ok(())
-        },
-    )?;
+        }
+    })?;
     let ranked_texts = keep(&scores, &texts_of_image);
     let ranked_images = keep(&transposed(&scores, texts.len()), &images_of_text);
     let mut metrics = metrics::retrieval_by_scores(&ranked_texts, &ranked_images, &image_of_text);
     let by_vectors = metrics::retrieval_by_scores(&cosines, &of_images, &image_of_text);
     metrics.extend(by_vectors.into_iter().map(|(name, value)| (format!("itc_{name}"), value)));
     Ok(metrics)
+}
+
+/// Goes through the images of a data set, and gives `each` some of them with what stands in `pairs` for them.
+///
+/// # Errors
+/// Those of reading the data set; a sample that cannot be read is left out, as it was when the rows were counted.
+pub(super) fn each_scored<E: Encoder>(
+    encoder: &E,
+    dataset: &dyn Dataset,
+    pairs: &[Vec<u32>],
+    done: &mut dyn FnMut(usize),
+    mut each: impl FnMut(&[E::Image], &[Vec<u32>]),
+) -> Result<(), EvalError> {
+    let mut next = 0;
+    let prepare = |picture: &Picture| encoder.prepare(picture);
+    each_chunk(dataset, prepare, done, |_, images| {
+        let rows = next..(next + images.len()).min(pairs.len());
+        next += images.len();
+        each(&images[..rows.len()], &pairs[rows]);
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// For each row the numbers of its `k` greatest scores.
