@@ -251,11 +251,9 @@ fn both_together_have_a_vector_of_their_own() {
     assert!(said.contains("--both takes images and texts"), "{said}");
 }
 
-#[test]
-fn retrieval_ranks_candidates_anew() {
-    let place = workplace();
-    let Some(model) = checkpoint("blip-sf-tiny-itm") else { return };
-    let data = place.path().join("captions");
+/// Three pictures with a caption each, in the folder `captions`.
+fn write_captions(place: &Path) {
+    let data = place.join("captions");
     fs::create_dir(&data).expect("created");
     for (name, colour, caption) in
         [("a", [200, 10, 30], "a red hat"), ("b", [20, 180, 40], "snow"), ("c", [0, 40, 250], "a dog")]
@@ -263,6 +261,13 @@ fn retrieval_ranks_candidates_anew() {
         common::write_picture(&data.join(format!("{name}.png")), colour);
         fs::write(data.join(format!("{name}.txt")), caption).expect("written");
     }
+}
+
+#[test]
+fn retrieval_ranks_candidates_anew() {
+    let place = workplace();
+    let Some(model) = checkpoint("blip-sf-tiny-itm") else { return };
+    write_captions(place.path());
     let metrics = |rerank: &str| {
         let arguments = ["eval", "retrieval", "captions", "--rerank", rerank, "--model", &model];
         json_lines(place.path(), &arguments, 0)
@@ -275,4 +280,33 @@ fn retrieval_ranks_candidates_anew() {
             again.iter().find(|other| name(other) == format!("itc_{}", name(line))).expect("by vectors");
         assert_eq!(line["value"], same["value"]);
     }
+}
+
+#[test]
+fn captions_are_told_apart_with_a_head_and_without() {
+    let place = workplace();
+    write_captions(place.path());
+    let arguments = ["eval", "matching", "captions", "--model", "model"];
+    let names = |lines: &[serde_json::Value]| {
+        let name = |line: &serde_json::Value| line["metric"].as_str().unwrap_or_default().to_owned();
+        lines.iter().map(name).collect::<Vec<_>>()
+    };
+    let by_vectors = json_lines(place.path(), &arguments, 0);
+    assert_eq!(names(&by_vectors), ["itc_pair_accuracy", "pairs"], "a CLIP has no head");
+    let output = run(place.path(), &arguments);
+    let table = String::from_utf8(output.stdout).expect("text");
+    let pairs = table.lines().find(|line| line.contains("pairs ")).expect("pairs");
+    assert!(pairs.ends_with("    3") && !pairs.contains('%'), "{table}");
+    assert!(table.lines().any(|line| line.contains("itc_pair_accuracy") && line.ends_with(" %")), "{table}");
+    fs::write(place.path().join("captions/broken.png"), "no picture").expect("written");
+    fs::write(place.path().join("captions/broken.txt"), "a broken vase").expect("written");
+    let with_broken = json_lines(place.path(), &arguments, 1);
+    assert_eq!(with_broken[1]["value"], 3.0);
+
+    let Some(model) = checkpoint("blip-sf-tiny-itm") else { return };
+    let by_head = json_lines(place.path(), &["eval", "matching", "captions", "--model", &model], 1);
+    assert_eq!(names(&by_head), ["itc_pair_accuracy", "itm_accuracy", "itm_pair_accuracy", "pairs"]);
+    let Some(captioner) = checkpoint("blip-sf-tiny-caption") else { return };
+    let refused = run(place.path(), &["eval", "matching", "captions", "--model", &captioner]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
 }

@@ -76,9 +76,9 @@ pub fn encode<E: Encoder>(
     let data = dataset.name().to_owned();
     let (mut samples, mut vectors) = (Vec::new(), Vec::new());
     let prepare = |picture: &Picture| encoder.prepare(picture);
-    let failed = each_chunk(dataset, prepare, done, |read, images| {
-        samples.extend(read);
-        vectors.extend_from_slice(encoder.images(&images).values());
+    let failed = each_chunk(dataset, prepare, done, |chunk| {
+        samples.extend(chunk.samples);
+        vectors.extend_from_slice(encoder.images(&chunk.images).values());
         Ok(())
     })?;
     if samples.is_empty() {
@@ -91,6 +91,16 @@ pub fn encode<E: Encoder>(
     Ok(Encoded { data, images: Embeddings::new(vectors, encoder.dim()), samples, failed })
 }
 
+/// Some samples of a data set that could be read.
+pub(crate) struct Chunk<I> {
+    /// Their numbers.
+    pub numbers: Vec<usize>,
+    /// What is said of them; without the image files.
+    pub samples: Vec<Sample>,
+    /// Their images, prepared.
+    pub images: Vec<I>,
+}
+
 /// Reads all images of a data set, some at a time, and gives `each` those that can be read, if any; returns why the others
 /// cannot. `done` is told how many more samples were read.
 ///
@@ -100,25 +110,27 @@ pub(crate) fn each_chunk<I: Send>(
     dataset: &dyn Dataset,
     prepare: impl Fn(&Picture) -> I + Sync,
     done: &mut dyn FnMut(usize),
-    mut each: impl FnMut(Vec<Sample>, Vec<I>) -> Result<(), EvalError>,
+    mut each: impl FnMut(Chunk<I>) -> Result<(), EvalError>,
 ) -> Result<Vec<String>, EvalError> {
     let mut failed = Vec::new();
     for start in (0..dataset.len()).step_by(CHUNK) {
         let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
         parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(sample(dataset, slot[0].0, &prepare)));
         let count = read.len();
-        let (mut samples, mut images) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for result in read.into_iter().filter_map(|(_, result)| result) {
+        let mut chunk = Chunk { numbers: Vec::new(), samples: Vec::new(), images: Vec::new() };
+        for (number, result) in read {
             match result {
-                Ok((sample, image)) => {
-                    samples.push(sample);
-                    images.push(image);
+                Some(Ok((sample, image))) => {
+                    chunk.numbers.push(number);
+                    chunk.samples.push(sample);
+                    chunk.images.push(image);
                 }
-                Err(reason) => failed.push(reason),
+                Some(Err(reason)) => failed.push(reason),
+                None => (),
             }
         }
-        if !images.is_empty() {
-            each(samples, images)?;
+        if !chunk.images.is_empty() {
+            each(chunk)?;
         }
         done(count);
     }

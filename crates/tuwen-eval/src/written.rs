@@ -9,7 +9,7 @@ use crate::EvalError;
 use crate::annotations::{
     CaptionPredictions, CaptionReferences, Keyed, QuestionTypes, VqaPredictions, VqaQuestion, VqaQuestions,
 };
-use crate::encode::each_chunk;
+use crate::encode::{Chunk, each_chunk};
 
 /// What was written, what people wrote, and samples that could not be read, with the reason.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ pub fn write_captions(
     let (mut predictions, mut references) = (Vec::new(), Vec::new());
     let (mut names, mut without) = (Names::default(), 0);
     let prepare = |picture: &Picture| captioner.eye().prepare(picture);
-    let failed = each_chunk(dataset, prepare, done, |samples, images| {
+    let failed = each_chunk(dataset, prepare, done, |Chunk { samples, images, .. }| {
         let count = samples.len();
         let described = samples.into_iter().zip(images).filter(|(sample, _)| !sample.texts.is_empty());
         let (samples, images): (Vec<Sample>, Vec<Pixels>) = described.unzip();
@@ -118,7 +118,7 @@ pub fn write_answers(
     let (mut predictions, mut references) = (Vec::new(), Vec::new());
     let (mut names, mut without) = (Names::default(), 0);
     let prepare = |picture: &Picture| answerer.eye().prepare(picture);
-    let failed = each_chunk(dataset, prepare, done, |samples, images| {
+    let failed = each_chunk(dataset, prepare, done, |Chunk { samples, images, .. }| {
         for (sample, image) in samples.into_iter().zip(images) {
             without += usize::from(sample.questions.is_empty());
             let name = names.of(&sample.key);

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use serde_json::json;
 use tuwen_data::loader::Share;
+use tuwen_eval::metrics::is_count;
 use tuwen_train::memory::Plan;
 use tuwen_train::{
     BatchSource, Event, Metrics, Objective, Outcome, Recipe, Sources, Start, StepRecord, TrainError, Trainer,
@@ -240,5 +241,9 @@ impl Display<'_> {
 }
 
 fn table(metrics: &Metrics) -> String {
-    metrics.iter().map(|(name, value)| format!("{name} {value:.2}")).collect::<Vec<_>>().join("  ")
+    let shown = |(name, value): (&String, &f64)| {
+        let digits = if is_count(name) { 0 } else { 2 };
+        format!("{name} {value:.digits$}")
+    };
+    metrics.iter().map(shown).collect::<Vec<_>>().join("  ")
 }

@@ -14,8 +14,16 @@ pub use classification::{classification, log_softmax, mean_per_class, top_k};
 pub use ranking::{average_precision, eleven_point_ap, roc_auc};
 pub use retrieval::{ensemble, retrieval, retrieval_by_scores, zero_shot};
 
-/// Metrics by name, in percent; the order is that of the names.
+/// Metrics by name, in percent unless they [count](is_count); the order is that of the names.
 pub type Metrics = BTreeMap<String, f64>;
+
+/// Metrics that say over how many the others were taken.
+const COUNTS: [&str; 3] = ["pairs", "questions", "sentences"];
+
+/// Whether a metric is a number of things.
+pub fn is_count(metric: &str) -> bool {
+    COUNTS.contains(&metric)
+}
 
 /// How many scores are above the best correct one, or equal to it and before it: the rank of the best correct
 /// candidate, counted from 0. With no correct candidate the rank is the number of candidates.

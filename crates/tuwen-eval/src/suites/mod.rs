@@ -11,7 +11,7 @@ mod zero_shot;
 
 pub use caption::{Captioned, caption};
 pub use linear_probe::{LinearProbe, Probed, Samples, Strength, split};
-pub use matching::matching;
+pub use matching::{Matched, Matching, Verdict};
 pub use rerank::reranked_retrieval;
 pub use retrieval::retrieval;
 pub use search::Trial;

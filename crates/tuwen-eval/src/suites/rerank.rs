@@ -8,7 +8,7 @@ use tuwen::{Embeddings, Picture};
 use tuwen_data::dataset::Dataset;
 
 use super::retrieval::Captions;
-use crate::encode::each_chunk;
+use crate::encode::{Chunk, each_chunk};
 use crate::{Encoded, Encoder, EvalError, Metrics, metrics};
 
 /// The score of what is no candidate.
@@ -56,7 +56,7 @@ pub fn reranked_retrieval<E: Encoder>(
 ///
 /// # Errors
 /// Those of reading the data set; a sample that cannot be read is left out, as it was when the rows were counted.
-pub(super) fn each_scored<E: Encoder>(
+fn each_scored<E: Encoder>(
     encoder: &E,
     dataset: &dyn Dataset,
     pairs: &[Vec<u32>],
@@ -65,7 +65,7 @@ pub(super) fn each_scored<E: Encoder>(
 ) -> Result<(), EvalError> {
     let mut next = 0;
     let prepare = |picture: &Picture| encoder.prepare(picture);
-    each_chunk(dataset, prepare, done, |_, images| {
+    each_chunk(dataset, prepare, done, |Chunk { images, .. }| {
         let rows = next..(next + images.len()).min(pairs.len());
         next += images.len();
         each(&images[..rows.len()], &pairs[rows]);

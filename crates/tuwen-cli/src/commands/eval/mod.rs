@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use tuwen::{Ability, Embedder, Model};
 use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
 use tuwen_eval::annotations::AnnotationError;
-use tuwen_eval::{Encoded, Encoder, EvalError, encode};
+use tuwen_eval::{Encoded, Encoder, EvalError, Metrics, encode};
 
 use crate::arguments::Global;
 use crate::console::Console;
@@ -45,7 +45,7 @@ enum Suite {
     Zeroshot(zeroshot::ZeroShot),
     /// Find images by their captions, and captions by their images
     Retrieval(retrieval::Retrieval),
-    /// Tell captions from those of other images, by a head that saw image and text
+    /// Tell captions from those of other images, by vectors and by a head that saw image and text
     Matching(matching::Matching),
     /// Learn a linear classifier on the features of one data set, and measure it on another
     LinearProbe(linear_probe::LinearProbe),
@@ -155,24 +155,48 @@ struct Measured<'m> {
     encoded: &'m Encoded,
 }
 
-/// Runs a suite that needs no training: encodes, measures, reports.
-fn measure(
+/// What a suite found, over so many images; of the others the reason why they cannot be read.
+struct Found {
+    metrics: Metrics,
+    images: usize,
+    failed: Vec<String>,
+}
+
+/// Runs a suite that needs no training: opens, measures, reports. Of the abilities the first says which built-in model is
+/// taken where none is given, the second what a model has to have.
+fn suite(
     suite: &'static str,
     (data, common): (&Data, &Common),
     (global, console): (&Global, &Console),
-    task: Ability,
-    metrics: impl FnOnce(&Measured<'_>) -> Result<tuwen_eval::Metrics, EvalError>,
+    [best, needed]: [Ability; 2],
+    found: impl FnOnce(&Model, &dyn Dataset) -> Result<Found, EvalError>,
 ) -> Result<Status, Failure> {
     let dataset = common.open(&data.path)?;
-    let model = global.load(task, console)?;
-    model.require(task).map_err(model_failure)?;
+    let model = global.load(best, console)?;
+    model.require(needed).map_err(model_failure)?;
     let began = Instant::now();
-    let embedder = model.embedder();
-    let encoded = encode_all(&embedder, dataset.as_ref(), console)?;
-    let measured = Measured { model: &model, embedder, dataset: dataset.as_ref(), encoded: &encoded };
-    let metrics = metrics(&measured).map_err(eval_failure)?;
+    let Found { metrics, images, failed } = found(&model, dataset.as_ref()).map_err(eval_failure)?;
+    failed.iter().for_each(|reason| console.warn(reason));
     let seconds = began.elapsed().as_secs_f64();
-    console.note(format_args!("{} images in {seconds:.1} s", encoded.samples.len()));
+    console.note(format_args!("{images} images in {seconds:.1} s"));
     let report = Report { suite, data: stem(&data.path), model: model.name().to_owned(), metrics };
-    report.print(&common.expectations.expected, encoded.failed.len(), console)
+    report.print(&common.expectations.expected, failed.len(), console)
+}
+
+/// Runs a suite that measures vectors of a data set.
+fn measure(
+    name: &'static str,
+    source: (&Data, &Common),
+    (global, console): (&Global, &Console),
+    task: Ability,
+    metrics: impl FnOnce(&Measured<'_>) -> Result<Metrics, EvalError>,
+) -> Result<Status, Failure> {
+    suite(name, source, (global, console), [task; 2], |model, dataset| {
+        let embedder = model.embedder();
+        let mut progress = console.progress(dataset.len() as u64, "images");
+        let encoded = encode(&embedder, dataset, &mut |count| progress.advance(count as u64))?;
+        drop(progress);
+        let metrics = metrics(&Measured { model, embedder, dataset, encoded: &encoded })?;
+        Ok(Found { metrics, images: encoded.samples.len(), failed: encoded.failed })
+    })
 }

@@ -3,8 +3,6 @@
 use tuwen::{Embeddings, EncodedTexts, PairScore, PairScorer, Pixels};
 use tuwen_eval::EvalError;
 
-use super::Measured;
-
 /// All captions of a data set, ready to stand beside its images.
 pub(super) struct Pairs<'m> {
     scorer: PairScorer<'m>,
@@ -12,10 +10,8 @@ pub(super) struct Pairs<'m> {
 }
 
 impl<'m> Pairs<'m> {
-    pub fn of(measured: &Measured<'_>, scorer: PairScorer<'m>) -> Result<Self, EvalError> {
-        let captions: Vec<&str> =
-            measured.encoded.samples.iter().flat_map(|sample| &sample.texts).map(String::as_str).collect();
-        let captions = scorer.encode_texts(&captions);
+    pub fn of(captions: &[&str], scorer: PairScorer<'m>) -> Result<Self, EvalError> {
+        let captions = scorer.encode_texts(captions);
         Ok(Self { scorer, captions: captions.map_err(|error| EvalError::Model(error.to_string()))? })
     }
 

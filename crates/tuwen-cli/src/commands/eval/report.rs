@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tuwen_eval::Metrics;
+use tuwen_eval::metrics::is_count;
 
 use super::expect::Expected;
 use crate::console::Console;
@@ -24,7 +25,7 @@ impl Report {
         for (metric, value) in metrics {
             let expectation = expected.iter().find(|expected| expected.metric == *metric);
             if !console.json {
-                console.print(format_args!("{suite}  {data}  {metric:width$}  {value:6.2} %"))?;
+                console.print(format_args!("{suite}  {data}  {metric:width$}  {}", shown(metric, *value)))?;
                 continue;
             }
             let mut line = json!({
@@ -39,5 +40,22 @@ impl Report {
         let wrong: Vec<String> = expected.iter().filter_map(|expected| expected.complaint(metrics)).collect();
         wrong.iter().for_each(|complaint| console.warn(complaint));
         Ok(if wrong.is_empty() { Status::after(failed) } else { Status::Check })
+    }
+}
+
+/// A metric as a table has it: a count as a whole number, where the digits before the point stand of the others.
+fn shown(metric: &str, value: f64) -> String {
+    if is_count(metric) { format!("{value:3.0}") } else { format!("{value:6.2} %") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_no_percentages() {
+        assert_eq!(shown("pairs", 5000.0), "5000");
+        assert_eq!(shown("questions", 7.0), "  7");
+        assert_eq!(shown("itm_accuracy", 90.125), " 90.12 %");
     }
 }

@@ -45,7 +45,9 @@ impl Retrieval {
         scorer: PairScorer<'_>,
         console: &Console,
     ) -> Result<Metrics, EvalError> {
-        let pairs = Pairs::of(measured, scorer)?;
+        let samples = measured.encoded.samples.iter();
+        let captions: Vec<&str> = samples.flat_map(|sample| &sample.texts).map(String::as_str).collect();
+        let pairs = Pairs::of(&captions, scorer)?;
         let mut progress = console.progress(measured.dataset.len() as u64, "images ranked anew");
         suites::reranked_retrieval(
             &measured.embedder,
