@@ -69,9 +69,11 @@ pub struct Blip {
     pub itm: f64,
     /// Passes over the data before this is learnt. The contrast chooses its wrong partners: until that knows something,
     /// they are drawn blindly, and in a network that is new there is nothing by which to tell them.
+    #[serde(skip_serializing_if = "is_default")]
     pub itm_start_epoch: u64,
     /// Added in pre-training to the probability with which each wrong partner is drawn. As small as the authors have it,
     /// the contrast chooses the hardest; with 1 and more all are nearly alike, which a small network can learn from.
+    #[serde(skip_serializing_if = "is_itm_floor")]
     pub itm_floor: f64,
     /// Weight of writing captions.
     pub lm: f64,
@@ -100,6 +102,14 @@ pub struct Blip {
     pub alpha_ramp_epochs: f64,
 }
 
+/// The authors' floor of the probability of a wrong partner.
+const ITM_FLOOR: f64 = 1e-4;
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde asks
+fn is_itm_floor(value: &f64) -> bool {
+    *value == ITM_FLOOR
+}
+
 impl Default for Blip {
     fn default() -> Self {
         Self {
@@ -108,7 +118,7 @@ impl Default for Blip {
             itc: 1.0,
             itm: 1.0,
             itm_start_epoch: 0,
-            itm_floor: 1e-4,
+            itm_floor: ITM_FLOOR,
             lm: 1.0,
             vqa: None,
             texts_per_image: 1,

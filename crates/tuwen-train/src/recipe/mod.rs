@@ -331,4 +331,35 @@ epochs = 2
         let new = parse(&RECIPE.replace("epochs = 2", "epochs = 3")).expect("valid");
         assert_eq!(differences(&old.fingerprint(), &new.fingerprint()), ["train.epochs: 2 -> 3"]);
     }
+
+    /// A setting that came later is not among what a run is compared by, where it is as if it were not there: runs that began
+    /// before go on. Who adds one skips its default, and leaves these lists as they are.
+    #[test]
+    fn later_settings_are_compared_where_they_are_set() {
+        let keys = |section: Value| {
+            let section = section.as_object().expect("a table").keys();
+            section.cloned().collect::<Vec<String>>().join(" ")
+        };
+        let json = |value: Result<Value, serde_json::Error>| value.expect("JSON");
+        let blip = "alpha alpha_ramp_epochs dialect dropout itc itm label_smoothing lm max_words momentum queue_size task \
+                    texts_per_image vqa";
+        assert_eq!(keys(json(serde_json::to_value(Blip::default()))), blip);
+        let albef =
+            "alpha alpha_ramp_epochs dropout fusion_layer max_words mlm_probability momentum queue_size task";
+        assert_eq!(keys(json(serde_json::to_value(Albef::default()))), albef);
+
+        let of_blip =
+            RECIPE.replace("[train]", "[blip]\ntask = \"retrieval\"\n[train]\nobjective = \"blip\"");
+        let with = |more: &str| {
+            let text = of_blip.replace("[blip]", &format!("[blip]\n{more}"));
+            parse(&text).unwrap_or_else(|error| panic!("{error:?}: {text}")).fingerprint()
+        };
+        let before = with("");
+        assert_eq!(
+            differences(&before, &with("itm_start_epoch = 0\nitm_floor = 1e-4")),
+            Vec::<String>::new()
+        );
+        assert_eq!(differences(&before, &with("itm_start_epoch = 3")), ["blip.itm_start_epoch: null -> 3"]);
+        assert_eq!(differences(&before, &with("itm_floor = 1.0")), ["blip.itm_floor: null -> 1.0"]);
+    }
 }
