@@ -82,7 +82,7 @@ impl Default for LoaderOptions {
 }
 
 /// Samples that are learnt from together.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Normalised images: (sample, channel, row, column).
     pub pixel_values: Vec<f32>,

@@ -120,6 +120,13 @@ impl Parts {
     pub(crate) fn loader(&self) -> &Loader {
         &self.loader
     }
+
+    /// What some samples say of all.
+    pub(crate) fn survey(&self) -> Survey {
+        /// Enough for a mean, and read in a moment.
+        const SAMPLES: usize = 32;
+        self.loader.survey(SAMPLES)
+    }
 }
 
 /// Image-text pairs of the recipe's data sets in batches.
@@ -139,9 +146,7 @@ impl ContrastiveData {
 
     /// What some samples say of all.
     pub fn survey(&self) -> Survey {
-        /// Enough for a mean, and read in a moment.
-        const SAMPLES: usize = 32;
-        self.parts.loader.survey(SAMPLES)
+        self.parts.survey()
     }
 }
 

@@ -25,9 +25,12 @@ use crate::data::{ClassificationData, ContrastiveData, Preparation};
 use crate::grounded::{
     self, Fused, FusedAnswers, FusedData, Grounded, GroundedData, Judge, JudgedData, Planned,
 };
-use crate::memory::Plan;
+use crate::memory::{ClipOnShapes, Plan};
 use crate::recipe::{Loss, Model, Vision};
 use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
+
+/// Says whether a run may take the memory of its plan.
+pub type Allowed<'a> = &'a dyn Fn(&Plan) -> Result<(), TrainError>;
 
 /// The name of the vocabulary that a run learnt, in its output directory: a resumed run must not learn another.
 pub(crate) const TOKENIZER: &str = "tokenizer";
@@ -41,11 +44,13 @@ pub fn contrastive(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
-    allowed: &dyn Fn(&Plan) -> Result<(), TrainError>,
+    allowed: Allowed<'_>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let (config, preparation, scope) = parts(&recipe, sources, start)?;
     let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
-    allowed(&Plan::new(&recipe, &config, &preparation, &data.survey())?)?;
+    let survey = data.survey();
+    let on_shapes = ClipOnShapes::new(&config, &preparation, &survey)?;
+    allowed(&Plan::new(&recipe, Arc::new(on_shapes), &survey))?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     if !recipe.export.adapter {
@@ -84,9 +89,12 @@ pub fn blip(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: Allowed<'_>,
 ) -> Result<Trainer<Grounded, GroundedData>, TrainError> {
     let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
     let data = GroundedData::new(&recipe, sources, preparation.clone())?;
+    let survey = data.survey();
+    allowed(&Plan::new(&recipe, Grounded::on_shapes(&config, &preparation, &survey), &survey))?;
     let blip = Blip::new(&config, scope)?;
     let objective = Grounded::new(blip, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -100,9 +108,12 @@ pub fn nlvr2(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: Allowed<'_>,
 ) -> Result<Trainer<Judge, JudgedData>, TrainError> {
     let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
     let data = JudgedData::new(&recipe, sources, preparation.clone())?;
+    let survey = data.survey();
+    allowed(&Plan::new(&recipe, Judge::on_shapes(&config, &preparation, &survey), &survey))?;
     let blip = Blip::new(&config, scope)?;
     let objective = Judge::new(blip, config, preparation, &recipe).with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -116,9 +127,12 @@ pub fn albef(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: Allowed<'_>,
 ) -> Result<Trainer<Fused, FusedData>, TrainError> {
     let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
     let data = FusedData::new(&recipe, sources, preparation.clone())?;
+    let survey = data.survey();
+    allowed(&Plan::new(&recipe, Fused::on_shapes(&config, &preparation, &survey), &survey))?;
     let albef = Albef::new(&config, scope)?;
     let objective = Fused::new(albef, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -132,9 +146,12 @@ pub fn albef_vqa(
     recipe: Recipe,
     sources: &Sources,
     start: Start,
+    allowed: Allowed<'_>,
 ) -> Result<Trainer<FusedAnswers, GroundedData>, TrainError> {
     let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
     let data = GroundedData::of_answers(&recipe, sources, preparation.clone())?;
+    let survey = data.survey();
+    allowed(&Plan::new(&recipe, FusedAnswers::on_shapes(&config, &preparation, &survey), &survey))?;
     let albef = Albef::new(&config, scope)?;
     let objective = FusedAnswers::new(albef, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)

@@ -64,19 +64,19 @@ impl Train {
                 self.go(trainer, &output, console)
             }
             recipe::Objective::Albef if recipe.albef.task == recipe::AlbefLearns::Vqa => {
-                let trainer = setup::albef_vqa(recipe, &sources, start).map_err(explain)?;
+                let trainer = setup::albef_vqa(recipe, &sources, start, &allowed).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
             recipe::Objective::Albef => {
-                let trainer = setup::albef(recipe, &sources, start).map_err(explain)?;
+                let trainer = setup::albef(recipe, &sources, start, &allowed).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
             recipe::Objective::Blip if recipe.blip.task == recipe::Task::Nlvr2 => {
-                let trainer = setup::nlvr2(recipe, &sources, start).map_err(explain)?;
+                let trainer = setup::nlvr2(recipe, &sources, start, &allowed).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
             recipe::Objective::Blip => {
-                let trainer = setup::blip(recipe, &sources, start).map_err(explain)?;
+                let trainer = setup::blip(recipe, &sources, start, &allowed).map_err(explain)?;
                 self.go(trainer, &output, console)
             }
         }

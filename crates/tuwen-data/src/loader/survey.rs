@@ -1,6 +1,7 @@
 //! A look at some samples before training.
 
 use super::Loader;
+use crate::dataset::Sample;
 use crate::image::decode_rgb;
 
 /// What some samples say of all.
@@ -8,10 +9,10 @@ use crate::image::decode_rgb;
 pub struct Survey {
     /// Samples in an epoch.
     pub samples: usize,
-    /// Bytes of a decoded image, in the mean; nothing if none could be decoded.
+    /// Bytes of the decoded image of a sample, or of both, in the mean; nothing if none could be decoded.
     pub image_bytes: Option<usize>,
-    /// All texts of the samples that were looked at.
-    pub texts: Vec<String>,
+    /// The samples that were looked at, without their image files.
+    pub seen: Vec<Sample>,
 }
 
 impl Loader {
@@ -23,13 +24,18 @@ impl Loader {
             let source = shared.mixture.source_of(sample as usize);
             source.dataset.get(sample as usize - source.first).ok()
         };
-        let samples: Vec<_> = order.iter().take(count).filter_map(read).collect();
+        let samples: Vec<Sample> = order.iter().take(count).filter_map(read).collect();
         let bytes = |image: &[u8]| Some(decode_rgb(image).ok()?.data.len());
-        let sizes: Vec<usize> = samples.iter().filter_map(|sample| bytes(&sample.image)).collect();
+        let of_sample = |sample: &Sample| {
+            let second = sample.second_image.as_deref().map_or(Some(0), bytes)?;
+            Some(bytes(&sample.image)? + second)
+        };
+        let sizes: Vec<usize> = samples.iter().filter_map(of_sample).collect();
+        let without_files = |sample| Sample { image: Vec::new(), second_image: None, ..sample };
         Survey {
             samples: order.len(),
             image_bytes: sizes.iter().sum::<usize>().checked_div(sizes.len()),
-            texts: samples.into_iter().flat_map(|sample| sample.texts).collect(),
+            seen: samples.into_iter().map(without_files).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Images with captions and questions in batches, as BLIP learns from them.
 
-use tuwen_data::loader::{Batch, Loader};
+use tuwen_data::loader::{Batch, Loader, Survey};
 use tuwen_tensor::Tensor;
 
 use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
@@ -38,8 +38,7 @@ impl GroundedData {
         preparation: GroundedPreparation,
     ) -> Result<Self, TrainError> {
         let texts_per_image = recipe.albef.texts_per_image;
-        let settings = Blip { task: Task::Vqa, texts_per_image, ..Blip::default() };
-        Self::with_settings(recipe, sources, preparation, settings)
+        Self::with_settings(recipe, sources, preparation, answers_alone(texts_per_image))
     }
 
     fn with_settings(
@@ -57,6 +56,16 @@ impl GroundedData {
         })?;
         Ok(Self { parts, preparation, settings })
     }
+
+    /// What some samples say of all.
+    pub fn survey(&self) -> Survey {
+        self.parts.survey()
+    }
+}
+
+/// What BLIP would learn from questions alone.
+pub(super) fn answers_alone(texts_per_image: usize) -> Blip {
+    Blip { task: Task::Vqa, texts_per_image, ..Blip::default() }
 }
 
 /// A part of a batch as a network takes it.
@@ -66,13 +75,23 @@ pub(super) fn part(
     settings: &Blip,
 ) -> Result<GroundedPart, TrainError> {
     let size = preparation.image_size;
+    let pixel_values = Tensor::new(&batch.pixel_values, &[batch.keys.len(), 3, size, size]);
+    part_of(pixel_values, batch, preparation, settings)
+}
+
+/// The same with other pixels than those of the batch.
+pub(super) fn part_of(
+    pixel_values: Tensor,
+    batch: &Batch,
+    preparation: &GroundedPreparation,
+    settings: &Blip,
+) -> Result<GroundedPart, TrainError> {
     let learns_captions = settings.writes() || settings.compares();
     let pairs = match learns_captions {
         true => preparation.pairs(&batch.captions, &batch.class_names, &batch.indices)?,
         false => None,
     };
     let asked = if settings.answers() { preparation.asked(&batch.questions)? } else { None };
-    let pixel_values = Tensor::new(&batch.pixel_values, &[batch.keys.len(), 3, size, size]);
     Ok(GroundedPart { pixel_values, pairs, asked })
 }
 

@@ -5,7 +5,7 @@ mod parts;
 use std::path::Path;
 
 use tuwen_data::dataset;
-use tuwen_data::loader::{Batch, Loader};
+use tuwen_data::loader::{Batch, Loader, Survey};
 use tuwen_eval::{encode, suites};
 use tuwen_models::TokenIds;
 use tuwen_models::albef::{Albef, AlbefConfig};
@@ -28,6 +28,10 @@ pub struct PlacedBatch {
 }
 
 impl PlacedBatch {
+    pub(super) fn new(parts: Vec<FusedBatch>, place: Place) -> Self {
+        Self { parts, place }
+    }
+
     /// The numbers of all images.
     fn ids(&self) -> Vec<u32> {
         self.parts.iter().flat_map(|part| part.ids.iter().copied()).collect()
@@ -177,6 +181,11 @@ impl FusedData {
         let images = Images::of_grounded(&preparation);
         Ok(Self { parts: Parts::new(recipe, sources, images, |_| ())?, preparation })
     }
+
+    /// What some samples say of all.
+    pub fn survey(&self) -> Survey {
+        self.parts.survey()
+    }
 }
 
 impl BatchSource for FusedData {
@@ -191,7 +200,7 @@ impl BatchSource for FusedData {
         let batches_per_epoch = self.batches_per_epoch();
         Box::new(self.parts.epoch(epoch, first).zip(first..).map(move |(parts, batch)| {
             let place = Place { epoch, batch, batches_per_epoch };
-            let pairs = |part: Batch| pairs(&part, &preparation);
+            let pairs = |part: Batch| pairs(pixel_values(&part, &preparation), &part, &preparation);
             Ok(PlacedBatch { parts: parts?.into_iter().map(pairs).collect::<Result<_, _>>()?, place })
         }))
     }
@@ -201,12 +210,20 @@ impl BatchSource for FusedData {
     }
 }
 
-/// Pairs as the network takes them.
-fn pairs(part: &Batch, preparation: &GroundedPreparation) -> Result<FusedBatch, TrainError> {
+fn pixel_values(part: &Batch, preparation: &GroundedPreparation) -> Tensor {
     let size = preparation.image_size;
+    Tensor::new(&part.pixel_values, &[part.keys.len(), 3, size, size])
+}
+
+/// Pairs as the network takes them.
+pub(super) fn pairs(
+    pixel_values: Tensor,
+    part: &Batch,
+    preparation: &GroundedPreparation,
+) -> Result<FusedBatch, TrainError> {
     let texts: Vec<String> = part.texts.iter().map(|text| preparation.caption(text)).collect();
     Ok(FusedBatch {
-        pixel_values: Tensor::new(&part.pixel_values, &[part.keys.len(), 3, size, size]),
+        pixel_values,
         tokens: preparation.tokens(&texts)?,
         ids: part.indices.iter().map(|&index| index as u32).collect(),
         masked: None,

@@ -40,6 +40,8 @@ pub(super) fn draw(
 pub(super) fn weights(similarities: &Tensor, ids: Option<&[u32]>, floor: f32) -> Vec<f32> {
     let [_, pairs] = similarities.dims();
     let mut weights = no_grad(|| ops::softmax(similarities)).to_vec();
+    // Shapes, by which memory is estimated, have no similarities.
+    let floor = if similarities.is_on_cpu() { floor } else { 1.0 };
     for (row, weights) in weights.chunks_exact_mut(pairs).enumerate() {
         for (key, weight) in weights.iter_mut().enumerate() {
             let same = ids.map_or(row == key, |ids| ids[row] == ids[key]);

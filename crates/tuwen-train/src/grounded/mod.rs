@@ -15,6 +15,7 @@ mod matching;
 mod momentum;
 mod network;
 mod nlvr;
+mod on_shapes;
 mod preparation;
 mod start;
 mod written;

@@ -50,7 +50,7 @@ impl Teacher<Blip> {
     ) -> Result<Self, TrainError> {
         let config =
             BlipConfig { task: BlipTask::Retrieval, temperature: false, answers: false, ..config.clone() };
-        let network = Blip::new(&config, Scope::init(0))?;
+        let network = Blip::new(&config, scope_beside(of.parameters()))?;
         let copies = network.parameters().clone();
         let queue = (queue_size, config.image_text_hidden_size, seed);
         Ok(Self::following(network, &copies, of.parameters(), momentum, queue))
@@ -86,7 +86,8 @@ impl Teacher<Albef> {
         queue_size: usize,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let network = Albef::new(&AlbefConfig { temperature: false, ..config.clone() }, Scope::init(0))?;
+        let config = AlbefConfig { temperature: false, ..config.clone() };
+        let network = Albef::new(&config, scope_beside(of.parameters()))?;
         let copies = network.parameters().clone();
         let queue = (queue_size, config.embed_dim.unwrap_or_default(), seed);
         Ok(Self::following(network, &copies, of.parameters(), momentum, queue))
@@ -119,7 +120,8 @@ impl<N> Teacher<N> {
             pairs.push((followed.param.clone(), copy.clone()));
             entries.push(Entry { name: format!("{PREFIX}.{name}"), param: copy.clone(), kind: Kind::Buffer });
         }
-        let queue = (queue_size > 0).then(|| Queue::new(queue_size, dim, seed));
+        let scope = if is_on_shapes(followed) { Scope::count() } else { Scope::init(seed) };
+        let queue = (queue_size > 0).then(|| Queue::new(queue_size, dim, &scope));
         entries.extend(queue.iter().flat_map(Queue::entries));
         Self { network, momentum, pairs, queue, parameters: entries.into_iter().collect() }
     }
@@ -174,8 +176,7 @@ impl<N> Teacher<N> {
 }
 
 impl Queue {
-    fn new(size: usize, dim: usize, seed: u64) -> Self {
-        let scope = Scope::init(seed);
+    fn new(size: usize, dim: usize, scope: &Scope) -> Self {
         let vectors = |name| {
             let drawn = scope.buffer(name, &[size, dim], Init::Normal(1.0));
             drawn.assign(&ops::l2_normalize(&drawn.value()));
@@ -214,6 +215,16 @@ impl Queue {
     }
 }
 
+/// Whether a network has shapes alone, for an estimate of its memory.
+fn is_on_shapes(parameters: &Parameters) -> bool {
+    parameters.iter().next().is_some_and(|entry| !entry.param.value().is_on_cpu())
+}
+
+/// Where copies of a network come from, before they take its values.
+fn scope_beside(parameters: &Parameters) -> Scope {
+    if is_on_shapes(parameters) { Scope::count() } else { Scope::init(0) }
+}
+
 /// Replaces values of a ring from a place on.
 fn replace(ring: &Param, new: &[f32], first: usize) {
     let old = ring.value();
@@ -229,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_a_ring() {
-        let queue = Queue::new(4, 2, 1);
+        let queue = Queue::new(4, 2, &Scope::init(1));
         assert_eq!(queue.ids.value().to_vec(), [NO_IMAGE; 4]);
         let keys =
             |value: f32| Keys { images: Tensor::full(value, &[3, 2]), texts: Tensor::full(-value, &[3, 2]) };

@@ -3,34 +3,47 @@
 //! The estimate is no formula: the training step itself runs on shapes ([`tuwen_tensor::meter`]), with the recipe's
 //! network, optimizer, batch and parts, and tells what it holds at its height.
 
+mod clip;
 mod rehearsal;
 
-use tuwen_data::loader::Survey;
-use tuwen_models::clip::ClipConfig;
+use std::sync::Arc;
 
-use crate::data::Preparation;
+use tuwen_data::loader::Survey;
+
 use crate::error::gigabytes;
 use crate::{Recipe, TrainError};
+
+pub(crate) use clip::ClipOnShapes;
+pub(crate) use rehearsal::{BatchParts, Sizes, let_learn, train};
+
+/// A network with what it learns, as an estimate needs it: on shapes.
+pub(crate) trait OnShapes: Send + Sync {
+    /// Floats in the pixels of a sample.
+    fn pixels(&self) -> usize;
+
+    /// Floats that stay of each sample of a batch while its parts go through the network one by one: vectors and their
+    /// gradients.
+    fn features(&self) -> usize;
+
+    /// Takes a few steps of a recipe, with batches of so many parts.
+    fn train(&self, recipe: &Recipe, parts: BatchParts) -> Result<Sizes, TrainError>;
+}
 
 /// What decides the memory of a run.
 #[derive(Clone)]
 pub struct Plan {
-    /// Sizes of the network.
-    pub config: ClipConfig,
-    /// How pairs are prepared.
-    pub preparation: Preparation,
+    /// The network, and what it learns from.
+    network: Arc<dyn OnShapes>,
     /// Batches, what learns, data.
-    pub recipe: Recipe,
-    /// Lengths of some texts in tokens, of which those of a batch are made; as long as the context if there are none.
-    pub text_lengths: Vec<usize>,
+    recipe: Recipe,
     /// Bytes of all decoded images, if they are kept; `None` if that is not known.
-    pub data_bytes: Option<u64>,
+    data_bytes: Option<u64>,
 }
 
 /// Memory of a run at its height, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Estimate {
-    /// Parameters, running statistics, and the moving average of what learns.
+    /// Parameters, running statistics, the moving average of what learns, copies that follow it, and queues.
     pub weights: u64,
     /// Weights in the form in which they are multiplied.
     pub packed: u64,
@@ -63,26 +76,9 @@ impl Estimate {
 
 impl Plan {
     /// The plan of a recipe whose network and data are known.
-    ///
-    /// # Errors
-    /// Texts that cannot become tokens.
-    pub fn new(
-        recipe: &Recipe,
-        config: &ClipConfig,
-        preparation: &Preparation,
-        survey: &Survey,
-    ) -> Result<Self, TrainError> {
-        let tokens = preparation.tokens(&survey.texts)?;
-        // Behind the end of a text there are zeros.
-        let length = |ids: &[u32]| ids.iter().rposition(|&id| id != 0).map_or(1, |last| last + 1);
+    pub(crate) fn new(recipe: &Recipe, network: Arc<dyn OnShapes>, survey: &Survey) -> Self {
         let data_bytes = survey.image_bytes.map(|bytes| (bytes * survey.samples) as u64);
-        Ok(Self {
-            config: config.clone(),
-            preparation: preparation.clone(),
-            recipe: recipe.clone(),
-            text_lengths: tokens.ids.chunks_exact(tokens.length.max(1)).map(length).collect(),
-            data_bytes,
-        })
+        Self { network, recipe: recipe.clone(), data_bytes }
     }
 
     /// Runs a step on shapes.
@@ -90,19 +86,15 @@ impl Plan {
     /// # Errors
     /// A network that cannot be made.
     pub fn estimate(&self) -> Result<Estimate, TrainError> {
-        let step = rehearsal::run(self)?;
+        let step = rehearsal::run(self.network.as_ref(), &self.recipe)?;
         let train = &self.recipe.train;
         let part = train.micro_batch_size.unwrap_or(train.batch_size);
-        let pixels = |pairs: usize| {
-            let side = self.preparation.image_size as u64;
-            pairs as u64 * 3 * side * side * size_of::<f32>() as u64
-        };
+        let pixels = (part * self.network.pixels() * size_of::<f32>()) as u64;
         let ready = 2 * train.threads + 1;
         let cache = (train.cache_megabytes as u64) << 20;
         Ok(Estimate {
-            loader: ready as u64 * pixels(part),
+            loader: ready as u64 * pixels,
             cache: self.data_bytes.map_or(cache, |bytes| bytes.min(cache)),
-            export: step.weights,
             program: PROGRAM,
             ..step
         })

@@ -77,7 +77,7 @@ fn pre_training_goes_on_bit_for_bit_and_loads() {
     for parts in ["", ", micro_batch_size = 2"] {
         let settings = [parts, "queue_size = 8", "retrieval"];
         let (lines, albef) = goes_on(settings, |recipe, sources, start| {
-            setup::albef(recipe, sources, start).expect("a trainer")
+            setup::albef(recipe, sources, start, &|_| Ok(())).expect("a trainer")
         });
         // In a small batch, now and then no token is hidden.
         for loss in ["itc", "itm", "mlm"] {
@@ -92,7 +92,7 @@ fn answering_goes_on_bit_for_bit_and_loads() {
     for parts in ["", ", micro_batch_size = 2"] {
         let settings = [parts, "task = \"vqa\", texts_per_image = 2", "vqa"];
         let (lines, albef) = goes_on(settings, |recipe, sources, start| {
-            setup::albef_vqa(recipe, sources, start).expect("a trainer")
+            setup::albef_vqa(recipe, sources, start, &|_| Ok(())).expect("a trainer")
         });
         assert!(lines[0]["losses"]["vqa"].is_number(), "{}", lines[0]);
         assert!(lines.iter().any(|line| line["metrics"]["questions"] == 16.0), "{lines:?}");
@@ -107,7 +107,7 @@ fn answers_are_learnt_with_and_without_the_opinion_of_copies() {
         let albef = format!("task = \"vqa\", texts_per_image = 2, {alpha}");
         let recipe = recipe(place.path(), 60, ["", &albef, "vqa"]);
         let sources = Sources::open(&recipe).expect("data");
-        let mut run = setup::albef_vqa(recipe, &sources, Start::Anew).expect("a trainer");
+        let mut run = setup::albef_vqa(recipe, &sources, Start::Anew, &|_| Ok(())).expect("a trainer");
         run.run(&mut |_| ControlFlow::Continue(())).expect("runs");
         let lines = log(place.path());
         let last = lines.iter().rev().find(|line| line["eval"] == "pictures").expect("an evaluation");
@@ -149,9 +149,9 @@ fn parts_have_the_gradients_of_the_whole() {
         let albef = format!("task = \"{task}\"");
         let recipe = recipe(place.path(), 1, [", micro_batch_size = 2", &albef, "retrieval"]);
         let sources = Sources::open(&recipe).expect("data");
-        parts_agree(&setup::albef(recipe, &sources, Start::Anew).expect("a trainer"));
+        parts_agree(&setup::albef(recipe, &sources, Start::Anew, &|_| Ok(())).expect("a trainer"));
     }
     let recipe = recipe(place.path(), 1, [", micro_batch_size = 2", "task = \"vqa\"", "vqa"]);
     let sources = Sources::open(&recipe).expect("data");
-    parts_agree(&setup::albef_vqa(recipe, &sources, Start::Anew).expect("a trainer"));
+    parts_agree(&setup::albef_vqa(recipe, &sources, Start::Anew, &|_| Ok(())).expect("a trainer"));
 }

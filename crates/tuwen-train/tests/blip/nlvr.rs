@@ -57,7 +57,7 @@ fn recipe(directory: &Path, epochs: u64, train: &str) -> Recipe {
 
 fn trainer(recipe: Recipe, start: Start) -> Trainer<Judge, JudgedData> {
     let sources = Sources::open(&recipe).expect("data");
-    setup::nlvr2(recipe, &sources, start).expect("a trainer")
+    setup::nlvr2(recipe, &sources, start, &|_| Ok(())).expect("a trainer")
 }
 
 #[test]

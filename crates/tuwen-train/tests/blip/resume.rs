@@ -79,7 +79,7 @@ pub fn recipe_of(directory: &Path, epochs: u64, [train, blip]: [&str; 2]) -> Rec
 
 fn trainer(recipe: Recipe, start: Start) -> Trainer<Grounded, GroundedData> {
     let sources = Sources::open(&recipe).expect("data");
-    setup::blip(recipe, &sources, start).expect("a trainer")
+    setup::blip(recipe, &sources, start, &|_| Ok(())).expect("a trainer")
 }
 
 pub fn log(directory: &Path) -> Vec<Value> {

@@ -53,8 +53,8 @@ fn all_tasks(directory: &Path, init_from: &Path) -> Vec<(&'static str, Vec<Strin
             let _ = fs::remove_dir_all(recipe.output());
             let sources = Sources::open(&recipe).expect("data");
             let said = match task {
-                "nlvr2" => run(setup::nlvr2(recipe, &sources, Start::Anew)),
-                _ => run(setup::blip(recipe, &sources, Start::Anew)),
+                "nlvr2" => run(setup::nlvr2(recipe, &sources, Start::Anew, &|_| Ok(()))),
+                _ => run(setup::blip(recipe, &sources, Start::Anew, &|_| Ok(()))),
             };
             (task, said)
         })
@@ -86,7 +86,7 @@ fn every_task_begins_as_a_run_of_pre_training() {
     let directory = tempfile::tempdir().expect("a directory");
     let recipe = recipe_of(directory.path(), 1, ["", "vqa = 1.0, dialect = \"salesforce\""]);
     let sources = Sources::open(&recipe).expect("data");
-    run(setup::blip(recipe, &sources, Start::Anew));
+    run(setup::blip(recipe, &sources, Start::Anew, &|_| Ok(())));
     let said = all_tasks(directory.path(), &directory.path().join("out/final"));
     check_notes(&said);
 }
@@ -107,7 +107,7 @@ fn albef_begins_to_answer_as_a_file_of_the_original_program() {
     let settings = "albef = { task = \"vqa\" }";
     let recipe = from(directory.path(), &folder.join("model.pth"), ["albef", settings, "48"], "pictures");
     let sources = Sources::open(&recipe).expect("data");
-    let said = run(setup::albef_vqa(recipe, &sources, Start::Anew));
+    let said = run(setup::albef_vqa(recipe, &sources, Start::Anew, &|_| Ok(())));
     assert!(
         said[1].contains("text_decoder.bert from text_encoder (")
             && said[1].contains("text_decoder.cls from cls (")
@@ -125,8 +125,8 @@ fn what_does_not_fit_is_refused() {
         let recipe = from(directory.path(), init_from, [objective, settings, "120"], "pictures");
         let sources = Sources::open(&recipe).expect("data");
         let error = match objective {
-            "albef" => setup::albef(recipe, &sources, Start::Anew).err(),
-            _ => setup::blip(recipe, &sources, Start::Anew).err(),
+            "albef" => setup::albef(recipe, &sources, Start::Anew, &|_| Ok(())).err(),
+            _ => setup::blip(recipe, &sources, Start::Anew, &|_| Ok(())).err(),
         };
         error.expect("refused").to_string()
     };
