@@ -14,12 +14,13 @@ pub fn quick(sources: &Sources, console: &Console) -> Result<(), Failure> {
     let reports = sources.check(&options, &mut |_| {});
     for report in &reports {
         report.usable().map_err(Failure::usage)?;
+        report.faults.iter().for_each(|fault| console.warn(fault));
         report.findings.iter().for_each(|finding| console.note(in_passing(report, finding)));
     }
     let (all, looked_at) = reports
         .iter()
         .fold((0, 0), |(all, looked_at), report| (all + report.samples, looked_at + report.looked_at));
-    let clean = reports.iter().all(|report| report.findings.is_empty());
+    let clean = reports.iter().all(SourceReport::is_clean);
     let verdict =
         if clean { "nothing wrong was seen" } else { "--check looks at everything and trains nothing" };
     console.note(format!("looked at {looked_at} of {all} samples (of images at the headers): {verdict}"));
@@ -40,7 +41,7 @@ pub fn complete(sources: &Sources, console: &Console) -> Result<Status, Failure>
             console.print(table(report))?;
         }
     }
-    let clean = reports.iter().all(|report| report.findings.is_empty());
+    let clean = reports.iter().all(SourceReport::is_clean);
     Ok(if clean { Status::Done } else { Status::SomeFailed })
 }
 
@@ -55,8 +56,9 @@ fn in_passing(report: &SourceReport, finding: &Finding) -> String {
 
 /// A source with all that was found.
 fn table(report: &SourceReport) -> String {
-    let SourceReport { source, samples, usable, findings, .. } = report;
+    let SourceReport { source, samples, usable, findings, faults, .. } = report;
     let mut lines = vec![format!("{source}: {samples} samples, {usable} can be learnt from")];
+    lines.extend(faults.iter().map(|fault| format!("{:>8} {fault}", "cut")));
     for finding in findings {
         lines.push(format!("{:>8} {}", finding.count, finding.problem));
         lines.extend(finding.examples.iter().map(|example| format!("{:>8} {example}", "")));

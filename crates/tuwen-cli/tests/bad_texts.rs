@@ -180,19 +180,72 @@ fn a_shard_that_is_cut_is_named_and_what_is_whole_is_done() {
         assert!((1..12).contains(&written.lines().count()), "{written}");
         fs::remove_file(place.path().join("out.jsonl")).expect("removed");
     }
-    let recipe = "output = \"out\"\ndata = [{ path = \"cut.tar\" }]\ntrain = { batch_size = 2, epochs = 1 }\noptimizer = {}\n\
-        [model]\npreset = \"ViT-B-32\"\n";
-    fs::write(place.path().join("recipe.toml"), recipe).expect("written");
     for (arguments, status) in [
         (&["eval", "caption", "cut.tar", "--model", &captions][..], 2),
-        (&["train", "recipe.toml", "--check"], 2),
+        (&["eval", "retrieval", "cut.tar", "--model", &both], 2),
         (&["capfilt", "cut.tar", "clean", "--model", &both], 1),
     ] {
         let output = run(place.path(), arguments);
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
         assert!(said.contains("cut.tar: member k0") && said.contains("cut short"), "{said}");
+        assert_eq!(said.contains("hint: --pass-over-cut"), status == 2, "{said}");
     }
+    for (suite, model) in [("caption", &captions), ("retrieval", &both)] {
+        let lines =
+            json_lines(place.path(), &["eval", suite, "cut.tar", "--pass-over-cut", "--model", model], 1);
+        assert!(!lines.is_empty(), "{suite}");
+    }
+}
+
+/// Training goes on with what is whole and says what it has not; only where nothing is whole it does not begin.
+#[test]
+fn a_shard_that_is_cut_is_learnt_from_as_far_as_it_goes() {
+    let place = pictures();
+    missing_texts(place.path());
+    let whole = fs::read(place.path().join("missing.tar")).expect("read");
+    let write =
+        |name: &str, length: usize| fs::write(place.path().join(name), &whole[..length]).expect("written");
+    write("shard-0.tar", whole.len());
+    write("shard-1.tar", whole.len() / 2);
+    write("nothing.tar", 700);
+    let recipe = |data: &str| {
+        let text = format!(
+            r#"output = "out"
+            data = [{{ path = "{data}" }}]
+            train = {{ batch_size = 2, epochs = 1, max_steps = 2 }}
+            optimizer = {{}}
+            [model]
+            projection_dim = 8
+            vision = {{ kind = "vit", hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, image_size = 16, patch_size = 8 }}
+            text = {{ hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, max_position_embeddings = 16 }}
+            "#
+        );
+        fs::write(place.path().join("recipe.toml"), text).expect("written");
+    };
+    let says = |output: &std::process::Output| {
+        let said = stderr(output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    };
+    recipe("shard-{0..1}.tar");
+    let checked = run(place.path(), &["train", "recipe.toml", "--check", "--json"]);
+    says(&checked);
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).expect("an object");
+    let fault = report["faults"][0].as_str().expect("a fault");
+    assert!(
+        fault.contains("shard-1.tar: member k0") && fault.contains("samples before it are whole"),
+        "{fault}"
+    );
+    let samples = report["samples"].as_u64().expect("a number");
+    assert!((13..24).contains(&samples), "{report}");
+    let said = says(&run(place.path(), &["train", "recipe.toml"]));
+    assert!(said.matches("shard-1.tar: member k0").count() == 2, "before and after: {said}");
+    assert!(place.path().join("out/final").is_dir(), "{said}");
+    recipe("nothing.tar");
+    let refused = run(place.path(), &["train", "recipe.toml"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("nothing.tar: member k0"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -192,6 +192,11 @@ impl Loader {
         self.shared.failures()
     }
 
+    /// Files that were cut and are passed over from there on, in words.
+    pub fn faults(&self) -> Vec<String> {
+        self.shared.mixture.sources().iter().flat_map(|source| source.dataset.faults().to_vec()).collect()
+    }
+
     /// How many samples could not be used so far.
     pub fn failure_count(&self) -> u64 {
         self.shared.failure_count()

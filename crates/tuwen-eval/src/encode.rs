@@ -101,8 +101,8 @@ pub(crate) struct Chunk<I> {
     pub images: Vec<I>,
 }
 
-/// Reads all images of a data set, some at a time, and gives `each` those that can be read, if any; returns why the others
-/// cannot. `done` is told how many more samples were read.
+/// Reads all images of a data set, some at a time, and gives `each` those that can be read, if any; returns why the others,
+/// and files of it, cannot. `done` is told how many more samples were read.
 ///
 /// # Errors
 /// What `each` returns.
@@ -112,7 +112,7 @@ pub(crate) fn each_chunk<I: Send>(
     done: &mut dyn FnMut(usize),
     mut each: impl FnMut(Chunk<I>) -> Result<(), EvalError>,
 ) -> Result<Vec<String>, EvalError> {
-    let mut failed = Vec::new();
+    let mut failed = dataset.faults().to_vec();
     for start in (0..dataset.len()).step_by(CHUNK) {
         let mut read: Vec<_> = (start..dataset.len().min(start + CHUNK)).map(|index| (index, None)).collect();
         parallel_chunks_mut(&mut read, 1, |_, slot| slot[0].1 = Some(sample(dataset, slot[0].0, &prepare)));

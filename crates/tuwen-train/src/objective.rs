@@ -84,9 +84,11 @@ pub trait BatchSource {
         self.loader().map(Loader::shares).unwrap_or_default()
     }
 
-    /// What could not be read so far, in words.
+    /// What could not be read so far, in words: files that were cut, and samples.
     fn failed_samples(&self) -> Vec<String> {
-        let failures = self.loader().map(Loader::failures).unwrap_or_default();
-        failures.into_iter().map(|failure| format!("{}: {}", failure.dataset, failure.reason)).collect()
+        let Some(loader) = self.loader() else { return Vec::new() };
+        let failures = loader.failures().into_iter();
+        let failures = failures.map(|failure| format!("{}: {}", failure.dataset, failure.reason));
+        loader.faults().into_iter().chain(failures).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tuwen_data::check::{CheckOptions, Source, SourceReport, check};
-use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec, Sample};
+use tuwen_data::dataset::{self, CutFiles, DataError, Dataset, DatasetSpec, Sample};
 use tuwen_eval::{Classes, EvalError};
 
 use crate::recipe::{AlbefLearns, Objective, Task};
@@ -34,13 +34,14 @@ impl Opened {
 }
 
 impl Sources {
-    /// Opens all of them.
+    /// Opens all of them. Of files that were cut, what is whole is learnt from.
     ///
     /// # Errors
     /// What is no data set, or an empty one.
     pub fn open(recipe: &Recipe) -> Result<Self, DataError> {
         let open = |spec: &DatasetSpec| {
-            let dataset = dataset::open(&recipe.dataset(spec))?.into();
+            let spec = &DatasetSpec { cut_files: CutFiles::PassOver, ..recipe.dataset(spec) };
+            let dataset = dataset::open(spec)?.into();
             Ok(Opened { dataset, weight: spec.weight, has_templates: !spec.caption_templates.is_empty() })
         };
         let all = recipe.data.iter().map(open).collect::<Result<_, DataError>>()?;

@@ -135,9 +135,17 @@ pub struct SourceReport {
     pub usable: usize,
     /// What was found, by problem.
     pub findings: Vec<Finding>,
+    /// Files of it that were cut and are passed over from there on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 impl SourceReport {
+    /// Whether there is nothing to say.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.faults.is_empty()
+    }
+
     /// An error if no sample can be used.
     pub fn usable(&self) -> Result<(), DataError> {
         if self.usable > 0 {

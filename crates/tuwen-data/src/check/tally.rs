@@ -27,6 +27,7 @@ impl<'a> Tally<'a> {
             looked_at: 0,
             usable: 0,
             findings: Vec::new(),
+            faults: source.dataset.faults().to_vec(),
         };
         let reports = sources.iter().map(|source| (report(source), BTreeMap::new())).collect();
         Self { sources, reports, images: HashMap::new(), texts: HashMap::new() }

@@ -28,6 +28,9 @@ pub enum DataError {
     #[error("{shard}: member {member}: {problem}")]
     Member { shard: PathBuf, member: String, problem: String },
 
+    #[error("{shard}: member {member}: {problem}")]
+    Cut { shard: PathBuf, member: String, problem: String },
+
     #[error("{path}: {problem}")]
     Parquet { path: PathBuf, problem: String },
 
@@ -70,6 +73,11 @@ impl DataError {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
+    }
+
+    /// Whether it says that a file has not all that it had.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Cut { .. })
     }
 
     /// Wraps an input error with the path it happened at.

@@ -81,6 +81,11 @@ pub trait Dataset: Send + Sync {
     /// What it is called in messages.
     fn name(&self) -> &str;
 
+    /// Files of it that were cut and are passed over from there on, in words: see [`CutFiles::PassOver`].
+    fn faults(&self) -> &[String] {
+        &[]
+    }
+
     /// Whether each sample is fetched over a network, so that several at once come sooner than one after another.
     fn is_remote(&self) -> bool {
         false
@@ -102,6 +107,10 @@ impl<T: Dataset + ?Sized> Dataset for Arc<T> {
 
     fn name(&self) -> &str {
         (**self).name()
+    }
+
+    fn faults(&self) -> &[String] {
+        (**self).faults()
     }
 
     fn is_remote(&self) -> bool {
@@ -143,6 +152,20 @@ pub struct DatasetSpec {
     /// How a store is reached; no part of a recipe, for it holds secrets.
     #[serde(skip)]
     pub access: Access,
+    /// What becomes of files that were cut; set by the program, which knows what the samples are for.
+    #[serde(skip)]
+    pub cut_files: CutFiles,
+}
+
+/// What becomes of local tar files that were cut somewhere, and of Parquet files without their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CutFiles {
+    /// The data set is refused: what is measured on fewer samples has another value.
+    #[default]
+    Refuse,
+    /// What is whole is used, that is all before the sample at the cut, and nothing of a Parquet file; [`Dataset::faults`]
+    /// tells of it.
+    PassOver,
 }
 
 fn one() -> f64 {
@@ -153,9 +176,9 @@ impl DatasetSpec {
     /// The whole of what lies at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let (columns, images, split, questions) = Default::default();
-        let (limit, access, caption_templates) = Default::default();
-        let path = path.into();
-        Self { path, columns, images, split, questions, caption_templates, weight: 1.0, limit, access }
+        let (limit, access, caption_templates, cut_files) = Default::default();
+        let (path, weight) = (path.into(), 1.0);
+        Self { path, columns, images, split, questions, caption_templates, weight, limit, access, cut_files }
     }
 }
 
@@ -186,8 +209,11 @@ pub fn open(spec: &DatasetSpec) -> Result<Box<dyn Dataset>, DataError> {
             Box::new(TableDataset::open(&name, vec![table], spec.columns.as_ref())?)
         }
         Format::Folder => Box::new(ImageFolder::open(&name, first.path())?),
-        Format::Tar => Box::new(WebDataset::open_places(&name, files, spec.access.cache_dir.as_deref())?),
-        Format::Parquet => Box::new(ParquetDataset::open_places(&name, files)?),
+        Format::Tar => {
+            let cache_dir = spec.access.cache_dir.as_deref();
+            Box::new(WebDataset::open_places(&name, files, cache_dir, spec.cut_files)?)
+        }
+        Format::Parquet => Box::new(ParquetDataset::open_places(&name, files, spec.cut_files)?),
         Format::Json if files.len() > 1 => {
             let problem = format!("{name} are several JSON files: give each a data set of its own");
             return Err(DataError::Option { option: "path", problem });
@@ -295,6 +321,10 @@ impl Dataset for Adapted {
 
     fn name(&self) -> &str {
         self.dataset.name()
+    }
+
+    fn faults(&self) -> &[String] {
+        self.dataset.faults()
     }
 
     fn is_remote(&self) -> bool {

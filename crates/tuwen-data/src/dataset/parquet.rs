@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::chunks::Chunks;
 use super::place::Place;
-use super::{DataError, Dataset, Sample, check_index, question};
+use super::{CutFiles, DataError, Dataset, Sample, check_index, question};
 use crate::guard::guarded;
 
 mod others;
@@ -42,6 +42,8 @@ pub struct ParquetDataset {
     held: Mutex<Held>,
     /// The metadata of the row group that was asked last.
     metadata: Mutex<Option<(usize, Objects)>>,
+    /// Files that were cut and are passed over from there on, in words.
+    faults: Vec<String>,
 }
 
 /// The metadata of the rows of a group.
@@ -80,15 +82,28 @@ struct Held {
 impl ParquetDataset {
     /// Reads the footers of these files.
     pub fn open(name: &str, paths: Vec<PathBuf>) -> Result<Self, DataError> {
-        Self::open_places(name, paths.into_iter().map(Place::Local).collect())
+        Self::open_places(name, paths.into_iter().map(Place::Local).collect(), CutFiles::Refuse)
     }
 
-    pub(super) fn open_places(name: &str, places: Vec<Place>) -> Result<Self, DataError> {
-        let mut files = Vec::new();
+    pub(super) fn open_places(
+        name: &str,
+        places: Vec<Place>,
+        cut_files: CutFiles,
+    ) -> Result<Self, DataError> {
+        let (mut files, mut faults, mut left) = (Vec::new(), Vec::new(), places.len());
         let mut groups = Vec::new();
         let mut len = 0;
         for place in places {
-            let source = Source::open(place)?;
+            left -= 1;
+            let source = match Source::open(place) {
+                Err(error @ DataError::Parquet { .. })
+                    if cut_files == CutFiles::PassOver && files.len() + left > 0 =>
+                {
+                    faults.push(format!("{error}; none of its samples are used"));
+                    continue;
+                }
+                source => source?,
+            };
             let mut first_in_file = 0;
             for (index, group) in source.metadata.row_groups().iter().enumerate() {
                 let rows = usize::try_from(group.num_rows())
@@ -100,7 +115,7 @@ impl ParquetDataset {
             files.push(source);
         }
         let (held, metadata) = Default::default();
-        Ok(Self { name: name.to_owned(), files, groups, len, held, metadata })
+        Ok(Self { name: name.to_owned(), files, groups, len, held, metadata, faults })
     }
 
     /// The samples of a row group.
@@ -148,6 +163,10 @@ impl Dataset for ParquetDataset {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.faults
     }
 
     fn is_remote(&self) -> bool {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::metadata::{self, Metadata};
 use super::place::Place;
-use super::{DataError, Dataset, Sample, check_index};
+use super::{CutFiles, DataError, Dataset, Sample, check_index};
 use crate::image::SUFFIXES;
 
 /// Bytes of a block of a tar file.
@@ -25,6 +25,8 @@ pub struct WebDataset {
     /// Number of the first sample of each shard.
     firsts: Vec<usize>,
     len: usize,
+    /// Files that were cut and are passed over from there on, in words.
+    faults: Vec<String>,
 }
 
 /// Where a sample lies.
@@ -61,7 +63,8 @@ struct Group {
 impl WebDataset {
     /// Scans the headers of these files.
     pub fn open(name: &str, shards: Vec<PathBuf>) -> Result<Self, DataError> {
-        Self::open_places(name, shards.into_iter().map(Place::Local).collect(), None)
+        let shards = shards.into_iter().map(Place::Local).collect();
+        Self::open_places(name, shards, None, CutFiles::Refuse)
     }
 
     /// The same for objects of a store, whose indices are kept in a directory.
@@ -69,14 +72,15 @@ impl WebDataset {
         name: &str,
         shards: Vec<Place>,
         cache_dir: Option<&Path>,
+        cut_files: CutFiles,
     ) -> Result<Self, DataError> {
-        let entries = scan_all(&shards, cache_dir)?;
+        let (entries, faults) = scan_all(&shards, cache_dir, cut_files)?;
         let (mut firsts, mut len) = (Vec::new(), 0);
         for entries in &entries {
             firsts.push(len);
             len += entries.len();
         }
-        Ok(Self { name: name.to_owned(), shards, entries, firsts, len })
+        Ok(Self { name: name.to_owned(), shards, entries, firsts, len, faults })
     }
 
     /// A sample and the shard it lies in.
@@ -87,14 +91,33 @@ impl WebDataset {
     }
 }
 
-/// The samples of each shard.
+/// The samples of each shard, and what is said of those that were cut and are passed over from there on.
 #[cfg_attr(not(feature = "remote"), expect(unused_variables, reason = "local files are indexed in no time"))]
-fn scan_all(shards: &[Place], cache_dir: Option<&Path>) -> Result<Vec<Vec<Entry>>, DataError> {
+fn scan_all(
+    shards: &[Place],
+    cache_dir: Option<&Path>,
+    cut_files: CutFiles,
+) -> Result<(Vec<Vec<Entry>>, Vec<String>), DataError> {
     #[cfg(feature = "remote")]
     if shards.iter().any(Place::is_remote) {
-        return super::remote::index(shards, cache_dir, scan);
+        return Ok((super::remote::index(shards, cache_dir, scan)?, Vec::new()));
     }
-    shards.iter().map(scan).collect()
+    let (mut entries, mut faults, mut first) = (Vec::new(), Vec::new(), None);
+    for shard in shards {
+        let mut whole = Vec::new();
+        match scan_into(shard, &mut whole) {
+            Err(error) if error.is_cut() && cut_files == CutFiles::PassOver => {
+                faults.push(format!("{error}; {} samples before it are whole", whole.len()));
+                first = first.or(Some(error));
+            }
+            result => result?,
+        }
+        entries.push(whole);
+    }
+    match first {
+        Some(error) if entries.iter().all(Vec::is_empty) => Err(error),
+        _ => Ok((entries, faults)),
+    }
 }
 
 impl Dataset for WebDataset {
@@ -104,6 +127,10 @@ impl Dataset for WebDataset {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.faults
     }
 
     fn is_remote(&self) -> bool {
@@ -162,10 +189,17 @@ impl Entry {
 }
 
 /// The samples of one tar file.
+#[cfg(feature = "remote")]
 fn scan(place: &Place) -> Result<Vec<Entry>, DataError> {
+    let mut samples = Vec::new();
+    scan_into(place, &mut samples)?;
+    Ok(samples)
+}
+
+/// The same one after another: where the file was cut, `samples` are those before the sample in which it was.
+fn scan_into(place: &Place, samples: &mut Vec<Entry>) -> Result<(), DataError> {
     let shard = place.path();
     let length = place.len().map_err(DataError::io(shard))?;
-    let mut samples = Vec::new();
     let mut archive = tar::Archive::new(place.open().map_err(DataError::io(shard))?);
     let mut group: Option<Group> = None;
     let mut last = String::from("(none)");
@@ -175,16 +209,26 @@ fn scan(place: &Place) -> Result<Vec<Entry>, DataError> {
         member: member.to_owned(),
         problem,
     };
+    let cut = |member: &str, problem: String| DataError::Cut {
+        shard: shard.to_owned(),
+        member: member.to_owned(),
+        problem,
+    };
     for entry in archive.entries_with_seek().map_err(DataError::io(shard))? {
-        let entry =
-            entry.map_err(|problem| error(&last, format!("what follows is no tar header: {problem}")))?;
+        let entry = entry
+            .map_err(|problem| cut(&last, format!("what follows at {end} is no tar header: {problem}")))?;
         let path = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| error(&last, "the name of the member that follows is not UTF-8".into()))?;
         let (offset, size) = (entry.raw_file_position(), entry.size());
         end = offset.saturating_add(size).div_ceil(BLOCK).saturating_mul(BLOCK);
         if offset.saturating_add(size) > length {
             let problem = format!("cut short: needs {size} bytes from {offset}, the file ends at {length}");
-            return Err(error(&path, problem));
+            // A sample before that of this member is whole.
+            let other = |group: &Group| split_name(&path).is_some_and(|(key, _)| key != group.key);
+            if let Some(done) = group.take_if(|group| other(group)) {
+                samples.extend(done.finish(shard)?);
+            }
+            return Err(cut(&path, problem));
         }
         if entry.header().entry_type().is_file()
             && let Some((key, suffix)) = split_name(&path)
@@ -203,12 +247,12 @@ fn scan(place: &Place) -> Result<Vec<Entry>, DataError> {
         last = path;
     }
     if end + BLOCK > length {
-        return Err(error(&last, "no end mark follows: the file was cut short".into()));
+        return Err(cut(&last, format!("no end mark follows at {end}: the file was cut short")));
     }
     if let Some(done) = group {
         samples.extend(done.finish(shard)?);
     }
-    Ok(samples)
+    Ok(())
 }
 
 /// The key and the suffix of a member: the file name is split at its first dot.
@@ -307,6 +351,49 @@ mod tests {
         // Header and data take a block each: the third member is cut in its data.
         let message = open(&whole[..5 * BLOCK as usize + 10]).err().unwrap().to_string();
         assert!(message.contains("member x/a.json: cut short"), "{message}");
+    }
+
+    /// Wherever a file is cut, all samples before the one at the cut are whole, and it is said where; a file with nothing
+    /// whole is refused, and so is a fault that is no cut.
+    #[test]
+    fn what_is_whole_of_a_cut_file_is_there() {
+        let samples: Vec<(String, &[u8])> = (0..4)
+            .flat_map(|n| [(format!("{n}.jpg"), &[9_u8; 700][..]), (format!("{n}.txt"), b"text")])
+            .collect();
+        let members: Vec<(&str, &[u8])> =
+            samples.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+        let bytes = tar(&members);
+        let folder = tempfile::tempdir().unwrap();
+        let open = |length: usize| {
+            let path = folder.path().join("shard-0.tar");
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            WebDataset::open_places("test", vec![Place::Local(path)], None, CutFiles::PassOver)
+        };
+        // A header and two blocks, a header and one.
+        let sample = 5 * BLOCK as usize;
+        for length in (0..bytes.len()).step_by(100) {
+            let whole = length.saturating_sub(1) / sample;
+            match open(length) {
+                Ok(dataset) if dataset.faults().is_empty() => {
+                    assert!(length > 4 * sample + BLOCK as usize - 1 && dataset.len() == 4, "{length}");
+                }
+                Ok(dataset) => {
+                    // The last sample may be at the cut though nothing of it is lost.
+                    assert!(
+                        [whole, whole.saturating_sub(1)].contains(&dataset.len()),
+                        "{length}: {}",
+                        dataset.len()
+                    );
+                    assert_eq!(dataset.faults().len(), 1);
+                    let fault = &dataset.faults()[0];
+                    let whole = format!("; {} samples before it are whole", dataset.len());
+                    assert!(fault.contains("shard-0.tar: member ") && fault.ends_with(&whole), "{fault}");
+                    (0..dataset.len())
+                        .for_each(|index| assert_eq!(dataset.get(index).unwrap().texts, ["text"]));
+                }
+                Err(error) => assert!(whole <= 1 && error.is_cut(), "{length}: {error}"),
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tuwen_eval::WrittenTexts;
 use tuwen_eval::annotations::Keyed;
 use tuwen_tensor::checkpoint::write_atomically;
 
-use super::data_failure;
+use super::{Cut, data_failure};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::lines::check_place;
@@ -34,6 +34,8 @@ pub struct ByModel {
     #[arg(long, value_name = "FILE", requires = "data")]
     save_predictions: Option<PathBuf>,
     #[command(flatten)]
+    cut: Cut,
+    #[command(flatten)]
     pub writing: WritingArguments,
 }
 
@@ -47,7 +49,7 @@ impl ByModel {
         let path = data.ok_or_else(|| Failure::usage(anyhow!("there is no data to write about")))?;
         self.save_predictions.as_deref().map_or(Ok(()), check_place)?;
         let mut spec = DatasetSpec::new(path);
-        spec.access = stores::access();
+        (spec.access, spec.cut_files) = (stores::access(), self.cut.files());
         (spec.questions, spec.images) = (questions.map(Path::to_owned), self.images.clone());
         spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         Ok((path, dataset::open(&spec).map_err(data_failure)?))

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use tuwen::{Ability, Embedder, Model};
-use tuwen_data::dataset::{self, DataError, Dataset, DatasetSpec};
+use tuwen_data::dataset::{self, CutFiles, DataError, Dataset, DatasetSpec};
 use tuwen_eval::annotations::AnnotationError;
 use tuwen_eval::{Encoded, Encoder, EvalError, Metrics, encode};
 
@@ -62,7 +62,23 @@ struct Common {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     #[command(flatten)]
+    cut: Cut,
+    #[command(flatten)]
     expectations: Expectations,
+}
+
+/// What becomes of files that were cut.
+#[derive(Args)]
+struct Cut {
+    /// Measure on what is whole of shards that were cut, instead of refusing them
+    #[arg(long)]
+    pass_over_cut: bool,
+}
+
+impl Cut {
+    fn files(&self) -> CutFiles {
+        if self.pass_over_cut { CutFiles::PassOver } else { CutFiles::Refuse }
+    }
 }
 
 /// What metrics should be.
@@ -88,13 +104,17 @@ pub fn run(arguments: &Eval, global: &Global, console: &Console) -> Result<Statu
 impl Common {
     fn open(&self, path: &Path) -> Result<Box<dyn Dataset>, Failure> {
         let mut spec = DatasetSpec::new(path);
-        spec.access = stores::access();
+        (spec.access, spec.cut_files) = (stores::access(), self.cut.files());
         spec.limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
         dataset::open(&spec).map_err(data_failure)
     }
 }
 
 fn data_failure(error: DataError) -> Failure {
+    if error.is_cut() {
+        return Failure::usage(error)
+            .hint("--pass-over-cut measures on the samples before it, which are fewer");
+    }
     Failure::usage(error)
         .hint("give a folder with a folder for each class, a .tar of WebDataset's, a Parquet or CSV file")
 }
