@@ -4,6 +4,9 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use tuwen::{GroundedFiles, Options};
+use tuwen_nn::Parameters;
+use tuwen_tensor::checkpoint::TensorSource as _;
 use tuwen_train::{BatchSource, Objective, Recipe, Sources, Start, TrainError, Trainer, setup};
 
 use crate::golden::case;
@@ -97,6 +100,55 @@ fn every_task_begins_as_a_file_of_the_original_program() {
     let directory = tempfile::tempdir().expect("a directory");
     let said = all_tasks(directory.path(), &folder.join("model.pth"));
     check_notes(&said);
+}
+
+/// A directory of transformers' begins a network for another task: what both have is taken to the bit, and for images of
+/// another size positions are interpolated, that of the class token excepted.
+#[test]
+fn a_directory_of_transformers_begins_another_task() {
+    let (Some(folder), Some(words)) = (case("blip-hf-tiny-itm"), case("blip-sf-tiny-itm")) else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    write_pictures(&directory.path().join("pictures"));
+    write_pairs(directory.path());
+    let read = |image_size: Option<usize>, name: &str| {
+        let options = Options { image_size, ..Options::default() };
+        let files = GroundedFiles::open(&folder.to_string_lossy(), &options).expect("opens");
+        files.weights.read(name).expect(name).to_f32().to_vec()
+    };
+    let positions = "vision_model.embeddings.position_embedding";
+    for (task, size, grid) in [("vqa", 30, 3), ("vqa", 60, 6), ("nlvr2", 50, 5)] {
+        let settings = format!(
+            "blip = {{ task = \"{task}\" }}\ntokenizer = {{ from = \"{}\" }}",
+            words.join("vocab.txt").display()
+        );
+        let data = if task == "nlvr2" { "pairs.json" } else { "pictures" };
+        let recipe = from(directory.path(), &folder, ["blip", &settings, &size.to_string()], data);
+        let _ = fs::remove_dir_all(recipe.output());
+        let sources = Sources::open(&recipe).expect("data");
+        let check = |parameters: &Parameters, notes: &[String]| {
+            let value = |name: &str| parameters.get(name).expect(name).param.value().to_vec();
+            let [got, original, resized] =
+                [value(positions), read(None, positions), read(Some(size), positions)];
+            let width = original.len() / 10;
+            assert_eq!(got.len(), (grid * grid + 1) * width, "{task} {size}");
+            assert_eq!((&got, &got[..width]), (&resized, &original[..width]), "{task} {size}");
+            assert_eq!(got == original, size == 30);
+            let taken = "text_encoder.encoder.layer.1.attention.self.query.weight";
+            assert_eq!(value(taken), read(None, taken), "{task}");
+            assert!(notes[0].ends_with("(made for Retrieval)"), "{notes:?}");
+            let drawn = notes.iter().find(|line| line.starts_with("drawn anew: ")).expect("a head is new");
+            assert!(drawn.contains(if task == "vqa" { "text_decoder.cls" } else { "cls_head" }), "{drawn}");
+        };
+        if task == "nlvr2" {
+            let trainer = setup::nlvr2(recipe, &sources, Start::Anew, &|_| Ok(())).expect("a trainer");
+            check(trainer.objective().blip().parameters(), trainer.objective().notes());
+            run(Ok(trainer));
+        } else {
+            let trainer = setup::blip(recipe, &sources, Start::Anew, &|_| Ok(())).expect("a trainer");
+            check(trainer.objective().blip().parameters(), trainer.objective().notes());
+            run(Ok(trainer));
+        }
+    }
 }
 
 #[test]
