@@ -84,8 +84,8 @@ pub struct Blip {
     pub label_smoothing: f64,
     /// The part of the texts' states that is left out at random.
     pub dropout: f64,
-    /// The part of the probabilities with which texts attend that is left out at random.
-    pub attention_dropout: f64,
+    /// The part of the probabilities with which texts attend that is left out at random; as `dropout` unless given.
+    pub attention_dropout: Option<f64>,
     /// The part of the images for which a branch of the last layer of their encoder is left out at random; less in the layers
     /// before it (stochastic depth).
     #[serde(skip_serializing_if = "is_default")]
@@ -117,7 +117,7 @@ impl Default for Blip {
             texts_per_image: 1,
             label_smoothing: 0.1,
             dropout: 0.1,
-            attention_dropout: 0.1,
+            attention_dropout: None,
             drop_path: 0.0,
             max_words: 30,
             momentum: None,
@@ -131,7 +131,8 @@ impl Default for Blip {
 impl Blip {
     /// What texts leave out.
     pub(crate) fn dropout_rates(&self) -> DropoutRates {
-        DropoutRates { hidden: self.dropout as f32, attention: self.attention_dropout as f32 }
+        let attention = self.attention_dropout.unwrap_or(self.dropout);
+        DropoutRates { hidden: self.dropout as f32, attention: attention as f32 }
     }
 
     /// Weight of writing answers.
@@ -167,7 +168,7 @@ impl Blip {
         }
         share("blip.label_smoothing", self.label_smoothing)?;
         share("blip.dropout", self.dropout)?;
-        share("blip.attention_dropout", self.attention_dropout)?;
+        share("blip.attention_dropout", self.attention_dropout.unwrap_or_default())?;
         share("blip.drop_path", self.drop_path)?;
         share("blip.momentum", self.momentum.unwrap_or(0.0))?;
         if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {
