@@ -148,6 +148,7 @@ impl OwnTask for Few<'_> {
         {
             for (i, row) in scores.chunks_exact_mut(stride.max(1)).enumerate() {
                 let (factor, lse) = head.exponentials::<P>(i, row);
+                head.leave_out(i, row);
                 factors[h * queries + i] = factor;
                 if let Some(out) = &self.lse {
                     // SAFETY: the number of this row of scores, in `lse`, which was checked.
