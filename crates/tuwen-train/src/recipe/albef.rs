@@ -42,6 +42,7 @@ pub struct Albef {
     /// The part of the texts' states that is left out at random.
     pub dropout: f64,
     /// The part of the probabilities with which texts attend that is left out at random; as `dropout` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_dropout: Option<f64>,
     /// Most questions about an image that are learnt from at a time.
     #[serde(skip_serializing_if = "is_one")]

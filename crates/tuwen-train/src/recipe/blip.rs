@@ -87,6 +87,7 @@ pub struct Blip {
     /// The part of the texts' states that is left out at random.
     pub dropout: f64,
     /// The part of the probabilities with which texts attend that is left out at random; as `dropout` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_dropout: Option<f64>,
     /// The part of the images for which a branch of the last layer of their encoder is left out at random; less in the layers
     /// before it (stochastic depth).

@@ -106,10 +106,15 @@ fn every_task_begins_as_a_file_of_the_original_program() {
 /// another size positions are interpolated, that of the class token excepted.
 #[test]
 fn a_directory_of_transformers_begins_another_task() {
-    let (Some(folder), Some(words)) = (case("blip-hf-tiny-itm"), case("blip-sf-tiny-itm")) else { return };
+    let Some(folder) = case("blip-hf-tiny-itm") else { return };
     let directory = tempfile::tempdir().expect("a directory");
     write_pictures(&directory.path().join("pictures"));
     write_pairs(directory.path());
+    // The network has room for 173 ids: without the letters.
+    let vocabulary = directory.path().join("vocab.txt");
+    write_vocabulary(&vocabulary);
+    let words = fs::read_to_string(&vocabulary).expect("read");
+    fs::write(&vocabulary, words.lines().take(120).collect::<Vec<_>>().join("\n")).expect("written");
     let read = |image_size: Option<usize>, name: &str| {
         let options = Options { image_size, ..Options::default() };
         let files = GroundedFiles::open(&folder.to_string_lossy(), &options).expect("opens");
@@ -117,10 +122,7 @@ fn a_directory_of_transformers_begins_another_task() {
     };
     let positions = "vision_model.embeddings.position_embedding";
     for (task, size, grid) in [("vqa", 30, 3), ("vqa", 60, 6), ("nlvr2", 50, 5)] {
-        let settings = format!(
-            "blip = {{ task = \"{task}\" }}\ntokenizer = {{ from = \"{}\" }}",
-            words.join("vocab.txt").display()
-        );
+        let settings = format!("blip = {{ task = \"{task}\" }}\ntokenizer = {{ from = \"vocab.txt\" }}");
         let data = if task == "nlvr2" { "pairs.json" } else { "pictures" };
         let recipe = from(directory.path(), &folder, ["blip", &settings, &size.to_string()], data);
         let _ = fs::remove_dir_all(recipe.output());
