@@ -148,7 +148,7 @@ fn one_run() {
 
 #[test]
 fn runs_take_what_was_estimated() {
-    for number in 0..CONFIGURATIONS.len() {
+    for (number, configuration) in CONFIGURATIONS.iter().enumerate() {
         let program = std::env::current_exe().expect("this test");
         let output = Command::new(program)
             .args(["--exact", "one_run", "--nocapture"])
@@ -157,6 +157,6 @@ fn runs_take_what_was_estimated() {
             .expect("started");
         let said = String::from_utf8_lossy(&output.stderr);
         eprint!("{said}");
-        assert!(output.status.success(), "{:?}: {said}", CONFIGURATIONS[number]);
+        assert!(output.status.success(), "{configuration:?}: {said}");
     }
 }
