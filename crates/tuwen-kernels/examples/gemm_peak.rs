@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tuwen_kernels::{
-    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, activate,
-    activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train, conv2d,
-    conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward, matmul,
-    matmul_as, permute, set_threads, softmax, threads,
+    Activation, AttentionShape, ConvShape, Dropout, Epilogue, MatRef, PackedB, PackedConv, Precision,
+    activate, activate_backward, attention, attention_backward, batch_norm_backward, batch_norm_train,
+    conv2d, conv2d_backward_input, conv2d_backward_weight, gemm, isa, layer_norm, layer_norm_backward,
+    matmul, matmul_as, permute, set_threads, softmax, threads,
 };
 
 fn noise(len: usize) -> Vec<f32> {
@@ -148,8 +148,18 @@ fn attentions() {
         let name = format!("{batch}x{heads} heads, {len} tokens of {head_dim}");
         for precision in [Precision::F32, Precision::Bf16] {
             let (query_len, key_len, scale) = (len, len, 1.0 / (head_dim as f32).sqrt());
-            let shape =
-                AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, precision };
+            let dropout = Dropout::default();
+            let shape = AttentionShape {
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal,
+                precision,
+                dropout,
+            };
             report(&format!("attention {precision} {name}"), flops, || {
                 attention(black_box(&q), &k, &v, None, &shape, &mut out, Some(&mut lse));
             });

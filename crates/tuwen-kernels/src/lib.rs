@@ -67,7 +67,7 @@ pub use attention::{
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
 pub use cross_entropy::{Targets, binary_cross_entropy, cross_entropy};
-pub use dropout::dropout;
+pub use dropout::{Dropout, dropout};
 pub use elementwise::{add, add_broadcast, axpy, lerp, mul, scale};
 pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};

@@ -4,9 +4,9 @@ mod common;
 
 use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    AttentionShape, Precision, SelfAttentionInputs, Step, attention, attention_backward, attention_to_bf16,
-    attention_to_steps, attention_weights, bf16_len, reference, round_to_bf16, self_attention,
-    self_attention_backward, self_attention_kept_len, widen_from_bf16,
+    AttentionShape, Dropout, Precision, SelfAttentionInputs, Step, attention, attention_backward,
+    attention_to_bf16, attention_to_steps, attention_weights, bf16_len, reference, round_to_bf16,
+    self_attention, self_attention_backward, self_attention_kept_len, widen_from_bf16,
 };
 
 /// Batch, heads, head dimension, queries, keys.
@@ -27,7 +27,7 @@ fn shapes(more: impl Iterator<Item = Sizes>) -> impl Iterator<Item = AttentionSh
         (3, 0, 8, 4, 4),
     ];
     sizes.into_iter().chain(more).flat_map(|(batch, heads, head_dim, query_len, key_len)| {
-        [false, true].map(|causal| AttentionShape {
+        [(false, 0.0), (true, 0.0), (false, 0.3)].map(|(causal, rate)| AttentionShape {
             batch,
             heads,
             head_dim,
@@ -36,6 +36,7 @@ fn shapes(more: impl Iterator<Item = Sizes>) -> impl Iterator<Item = AttentionSh
             scale: 1.5 / (head_dim as f32).sqrt(),
             causal,
             precision: Precision::F32,
+            dropout: Dropout { rate, seed: 5 },
         })
     })
 }
@@ -63,6 +64,7 @@ fn in_bf16_within_its_rounding() {
                 scale,
                 causal,
                 precision: Precision::Bf16,
+                dropout: Dropout { rate: 0.1, seed: 6 },
             };
             let width = heads * head_dim;
             let q = noise(batch * query_len * width, 1);
@@ -144,8 +146,9 @@ fn few_queries_in_bf16_within_its_rounding() {
             sizes.flat_map(|size| [7, 128, 161, 257].map(|keys| (size, keys)))
         {
             let (batch, heads, scale) = (2, 2, 1.0 / (head_dim as f32).sqrt());
-            let precision = Precision::Bf16;
+            let (precision, dropout) = (Precision::Bf16, Dropout { rate: 0.1, seed: 6 });
             let shape = AttentionShape {
+                dropout,
                 batch,
                 heads,
                 head_dim,
@@ -183,9 +186,18 @@ fn to_steps_as_to_keys_that_were_put_together() {
         for (heads, head_dim, tokens) in [(2, 5, [1, 1, 1]), (3, 64, [3, 1, 1]), (1, 33, [40, 20, 7])] {
             let (width, query_len, key_len) = (heads * head_dim, tokens[2], tokens.iter().sum());
             let scale = 1.0 / (head_dim as f32).sqrt();
-            let precision = Precision::F32;
-            let shape =
-                AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal: true, precision };
+            let (precision, dropout) = (Precision::F32, Dropout::default());
+            let shape = AttentionShape {
+                dropout,
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal: true,
+                precision,
+            };
             let q = noise(batch * query_len * width, 1);
             let data: Vec<[Vec<f32>; 2]> = (0..3)
                 .map(|step| {
@@ -223,6 +235,7 @@ fn large_scores_do_not_overflow() {
         scale: 1.0,
         causal: false,
         precision: Precision::F32,
+        dropout: Dropout::default(),
     };
     let (q, k, v) = ([1000.0, -1000.0], [1.0, -1.0], [3.0, 5.0]);
     let (mut out, mut lse) = ([0.0; 2], [0.0; 2]);

@@ -4,9 +4,9 @@ mod common;
 
 use common::{assert_close, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    Activation, AttentionShape, ConvShape, Epilogue, MatRef, PackedB, PackedConv, Precision, Targets,
-    attention, attention_backward, avg_pool2d, batch_norm_backward, batch_norm_train, column_sums, conv2d,
-    conv2d_backward_input, conv2d_backward_weight, cross_entropy, gemm, l2_normalize, layer_norm,
+    Activation, AttentionShape, ConvShape, Dropout, Epilogue, MatRef, PackedB, PackedConv, Precision,
+    Targets, attention, attention_backward, avg_pool2d, batch_norm_backward, batch_norm_train, column_sums,
+    conv2d, conv2d_backward_input, conv2d_backward_weight, cross_entropy, gemm, l2_normalize, layer_norm,
     layer_norm_backward, matmul, rms_norm, rms_norm_backward, scatter_add_rows, set_threads, softmax, sum,
 };
 
@@ -81,6 +81,7 @@ fn attend(batch: usize) -> Vec<f32> {
         scale: 0.2,
         causal: true,
         precision: Precision::F32,
+        dropout: Dropout { rate: 0.2, seed: 3 },
     };
     let [queries, keys] = [50, 77].map(|len| len * 66);
     let (q, k, v, dout) = (
@@ -201,6 +202,7 @@ fn a_result_does_not_depend_on_masked_keys() {
         scale: 0.25,
         causal: false,
         precision: Precision::F32,
+        dropout: Dropout::default(),
     };
     let (q, k, v) = (noise(9 * 32, 1), noise(77 * 32, 2), noise(77 * 32, 3));
     for_each_isa(|isa| {

@@ -1,6 +1,6 @@
 //! Stochastic depth: branches that are left out for whole samples (arXiv 1603.09382; timm's `DropPath`).
 
-use tuwen_tensor::{Tensor, ops};
+use tuwen_tensor::{Dropout, Tensor, ops};
 
 /// For which samples branches are left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,8 @@ impl DropPath {
     /// tells branches of a layer apart.
     pub(crate) fn apply(self, branch: &Tensor, number: u64) -> Tensor {
         let samples = Tensor::full(1.0, &[branch.shape()[0]]);
-        let factors = ops::dropout(&samples, self.rate, self.seed.wrapping_add(number)).to_vec();
+        let dropout = Dropout { rate: self.rate, seed: self.seed.wrapping_add(number) };
+        let factors = ops::dropout(&samples, dropout).to_vec();
         let backward = factors.clone();
         ops::custom(branch, |x| scaled(x, &factors), move |dy| scaled(&dy, &backward))
     }

@@ -26,7 +26,7 @@ pub struct SequenceMask {
 impl SequenceMask {
     /// As the operation takes it.
     pub fn of_layer(&self) -> AttentionMask<'_> {
-        AttentionMask { causal: self.causal, keys: self.keys.as_deref() }
+        AttentionMask { causal: self.causal, keys: self.keys.as_deref(), ..Default::default() }
     }
 }
 

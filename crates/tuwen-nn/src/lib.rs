@@ -30,6 +30,6 @@ pub use loss::{ContrastiveLoss, Meanings, PairLoss, Temperature};
 pub use mlp::Mlp;
 pub use norm::LayerNorm;
 pub use parameters::{Entry, Kind, Parameters};
-pub use pass::Pass;
+pub use pass::{DropoutRates, Pass};
 pub use scope::{LoadReport, Mismatch, Scope};
 pub use transformer::{EncoderLayer, EncoderLayerConfig, EncoderLayerInit};

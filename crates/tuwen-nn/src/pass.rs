@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use tuwen_tensor::{Tensor, checkpoint_of, ops};
+use tuwen_tensor::{AttentionMask, Dropout, Tensor, checkpoint_of, ops};
 
 use crate::DropPath;
 
@@ -13,9 +13,9 @@ pub struct Pass {
     checkpointing: bool,
     all_tokens: bool,
     trace: Option<RefCell<Vec<(String, Tensor)>>>,
-    dropout: Option<Dropout>,
+    dropout: Option<(DropoutRates, Seeds)>,
     /// The rate of the last layer; that of the first is zero.
-    drop_path: Option<Dropout>,
+    drop_path: Option<(f32, Seeds)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,21 +26,33 @@ enum Mode {
     Rehearse,
 }
 
-/// How much is left out at random, and which numbers decide what.
-#[derive(Clone, Default)]
-struct Dropout {
-    rate: f32,
-    seed: u64,
+/// How much is left out at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DropoutRates {
+    /// Of states (`hidden_dropout_prob`).
+    pub hidden: f32,
+    /// Of the probabilities of attention (`attention_probs_dropout_prob`).
+    pub attention: f32,
+}
+
+/// Which numbers decide what is left out.
+#[derive(Clone)]
+struct Seeds {
+    first: u64,
     /// Draws so far.
     drawn: Cell<u64>,
 }
 
-impl Dropout {
+impl Seeds {
+    fn new(first: u64) -> Self {
+        Self { first, drawn: Cell::new(0) }
+    }
+
     /// The seed of the next draw.
     fn next(&self) -> u64 {
         let drawn = self.drawn.replace(self.drawn.get() + 1);
         // An odd factor keeps the seeds of one pass apart; mixing is the generator's.
-        self.seed ^ (drawn + 1).wrapping_mul(0xd1b5_4a32_d192_ed03)
+        self.first ^ (drawn + 1).wrapping_mul(0xd1b5_4a32_d192_ed03)
     }
 }
 
@@ -76,25 +88,24 @@ impl Pass {
         Self { checkpointing, ..self }
     }
 
-    /// Leaves out a part of what [`Pass::dropout`] is given, in training. The seed and the order of the layers decide
-    /// which, so that two passes with the same seed leave out the same.
-    pub fn with_dropout(self, rate: f32, seed: u64) -> Self {
-        let dropout = Dropout { rate, seed, drawn: Cell::new(0) };
-        Self { dropout: (rate > 0.0 && self.is_training()).then_some(dropout), ..self }
+    /// Leaves out a part of what [`Pass::dropout`] and [`Pass::attention_mask`] are given, in training. The seed and the
+    /// order of the layers decide which, so that two passes with the same seed leave out the same.
+    pub fn with_dropout(self, rates: DropoutRates, seed: u64) -> Self {
+        let leaves_out = self.is_training() && rates != DropoutRates::default();
+        Self { dropout: leaves_out.then(|| (rates, Seeds::new(seed))), ..self }
     }
 
     /// Leaves out branches of image encoders for some samples, in training: with this rate in the last layer, none in the
     /// first, and as much more as a layer is higher between them. The seed decides which.
     pub fn with_drop_path(self, rate: f32, seed: u64) -> Self {
-        let drop_path = Dropout { rate, seed, drawn: Cell::new(0) };
-        Self { drop_path: (rate > 0.0 && self.is_training()).then_some(drop_path), ..self }
+        Self { drop_path: (rate > 0.0 && self.is_training()).then(|| (rate, Seeds::new(seed))), ..self }
     }
 
     /// What layer `layer` of so many leaves out, if this pass does so.
     pub(crate) fn drop_path(&self, layer: usize, layers: usize) -> Option<DropPath> {
-        let drop_path = self.drop_path.as_ref().filter(|_| layer > 0)?;
-        let rate = drop_path.rate * layer as f32 / (layers - 1) as f32;
-        Some(DropPath { rate, seed: drop_path.next() })
+        let (most, seeds) = self.drop_path.as_ref().filter(|_| layer > 0)?;
+        let rate = most * layer as f32 / (layers - 1) as f32;
+        Some(DropPath { rate, seed: seeds.next() })
     }
 
     /// Whether the states of all tokens are computed, though only one is pooled.
@@ -122,16 +133,28 @@ impl Pass {
     /// x with a part left out, if this pass does so.
     pub fn dropout(&self, x: &Tensor) -> Tensor {
         match &self.dropout {
-            Some(dropout) => ops::dropout(x, dropout.rate, dropout.next()),
-            None => x.clone(),
+            Some((rates, seeds)) if rates.hidden > 0.0 => {
+                ops::dropout(x, Dropout { rate: rates.hidden, seed: seeds.next() })
+            }
+            _ => x.clone(),
+        }
+    }
+
+    /// What an attention sees, less what this pass leaves out of the probabilities.
+    pub fn attention_mask<'a>(&self, mask: AttentionMask<'a>) -> AttentionMask<'a> {
+        match &self.dropout {
+            Some((rates, seeds)) if rates.attention > 0.0 => {
+                AttentionMask { dropout: Dropout { rate: rates.attention, seed: seeds.next() }, ..mask }
+            }
+            _ => mask,
         }
     }
 
     /// `dropout(branch) + x`. Where nothing is left out, the branch adds x itself, which costs nothing.
     pub fn residual(&self, x: &Tensor, branch: impl FnOnce(Option<&Tensor>) -> Tensor) -> Tensor {
         match &self.dropout {
-            Some(_) => ops::add(&self.dropout(&branch(None)), x),
-            None => branch(Some(x)),
+            Some((rates, _)) if rates.hidden > 0.0 => ops::add(&self.dropout(&branch(None)), x),
+            _ => branch(Some(x)),
         }
     }
 
@@ -149,14 +172,14 @@ impl Pass {
         if !self.checkpointing || !self.is_training() {
             let inputs: Vec<Tensor> = inputs.iter().map(|&input| input.clone()).collect();
             return match &self.dropout {
-                Some(dropout) => {
-                    block(&inputs, &Self::inside(self.mode, Some((dropout.rate, dropout.next()))))
+                Some((rates, seeds)) => {
+                    block(&inputs, &Self::inside(self.mode, Some((*rates, seeds.next()))))
                 }
                 None => block(&inputs, self),
             };
         }
         let mut mode = self.mode;
-        let dropout = self.dropout.as_ref().map(|dropout| (dropout.rate, dropout.next()));
+        let dropout = self.dropout.as_ref().map(|(rates, seeds)| (*rates, seeds.next()));
         checkpoint_of(inputs, move |inputs| {
             let pass = Self::inside(mode, dropout);
             mode = Mode::Rehearse;
@@ -165,8 +188,8 @@ impl Pass {
     }
 
     /// The pass inside a block: it leaves out the same however often the block runs.
-    fn inside(mode: Mode, dropout: Option<(f32, u64)>) -> Self {
-        let dropout = dropout.map(|(rate, seed)| Dropout { rate, seed, drawn: Cell::new(0) });
+    fn inside(mode: Mode, dropout: Option<(DropoutRates, u64)>) -> Self {
+        let dropout = dropout.map(|(rates, seed)| (rates, Seeds::new(seed)));
         Self { mode, dropout, ..Self::default() }
     }
 
@@ -187,13 +210,20 @@ impl Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tuwen_tensor::Precision;
+
+    const HALF: DropoutRates = DropoutRates { hidden: 0.5, attention: 0.5 };
 
     #[test]
     fn a_block_leaves_out_the_same_whether_it_is_kept_or_computed_again() {
         let run = |checkpointing| {
             let x = Tensor::full(1.0, &[4, 32]).leaf();
-            let pass = Pass::train().with_checkpointing(checkpointing).with_dropout(0.5, 9);
-            let block = |x: &Tensor, pass: &Pass| pass.dropout(&pass.dropout(x));
+            let pass = Pass::train().with_checkpointing(checkpointing).with_dropout(HALF, 9);
+            let block = |x: &Tensor, pass: &Pass| {
+                let mask = pass.attention_mask(AttentionMask::default());
+                let x = pass.dropout(&pass.dropout(x)).reshape(&[1, 4, 32]);
+                ops::attention(&x, &x, &x, 2, mask, Precision::F32).reshape(&[4, 32])
+            };
             let y = pass.dropout(&pass.block(&pass.block(&x, block), block));
             let values = y.to_vec();
             (values, ops::sum(&y).backward().take(&x).expect("x is a leaf").to_vec())
@@ -206,6 +236,8 @@ mod tests {
     #[test]
     fn nothing_is_left_out_in_use() {
         let x = Tensor::full(1.0, &[8, 8]);
-        assert_eq!(Pass::eval().with_dropout(0.5, 1).dropout(&x).to_vec(), x.to_vec());
+        let pass = Pass::eval().with_dropout(HALF, 1);
+        assert_eq!(pass.dropout(&x).to_vec(), x.to_vec());
+        assert!(!pass.attention_mask(AttentionMask::default()).dropout.is_on());
     }
 }

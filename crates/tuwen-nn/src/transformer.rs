@@ -91,7 +91,7 @@ impl EncoderLayer {
         let normed = self.layer_norm1.forward(x);
         let one = |x: &Tensor| tokens_at(x, positions).reshape(&[batch, 1, width]);
         let keys = keys_before(positions, tokens, &mask);
-        let mask = AttentionMask { causal: false, keys: keys.as_deref().or(mask.keys) };
+        let mask = AttentionMask { causal: false, keys: keys.as_deref().or(mask.keys), ..mask };
         self.mlp_of_normed(&self.self_attn.attend(&one(&normed), &normed, mask, &one(x)))
             .reshape(&[batch, width])
     }

@@ -2,7 +2,8 @@
 
 use tuwen_kernels as kernels;
 use tuwen_kernels::{
-    Activation, AdamW, AttentionShape, ConvShape, MatRef, PackedB, PackedConv, Precision, SelfAttentionInputs,
+    Activation, AdamW, AttentionShape, ConvShape, Dropout, MatRef, PackedB, PackedConv, Precision,
+    SelfAttentionInputs,
 };
 
 use crate::Targets;
@@ -520,8 +521,8 @@ impl Device for Cpu {
         filled(x.len(), |y| kernels::scale(host(x), factor, y))
     }
 
-    fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer {
-        filled(x.len(), |y| kernels::dropout(host(x), rate, seed, y))
+    fn dropout(&self, x: &Buffer, dropout: Dropout) -> Buffer {
+        filled(x.len(), |y| kernels::dropout(host(x), dropout, y))
     }
 
     fn exp(&self, x: &Buffer) -> Buffer {

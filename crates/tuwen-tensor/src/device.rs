@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Dropout, Precision};
 
 /// Memory of a device. Only its device knows what is inside; everyone else may ask for its length.
 pub struct Buffer {
@@ -328,8 +328,8 @@ pub trait Device: Send + Sync + Debug {
     fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
     /// `x * factor`.
     fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
-    /// `x / (1 - rate)` but for a part `rate` of the elements, which become zero; the seed decides which.
-    fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer;
+    /// `x / (1 - rate)` but for a part `rate` of the elements, which become zero.
+    fn dropout(&self, x: &Buffer, dropout: Dropout) -> Buffer;
     /// `eˣ`, element by element.
     fn exp(&self, x: &Buffer) -> Buffer;
     /// Sum of all elements, as one element.

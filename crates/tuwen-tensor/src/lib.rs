@@ -28,4 +28,4 @@ pub use ops::{AttentionMask, StepStates, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, checkpoint_of, no_grad};
 pub use tensor::Tensor;
-pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
+pub use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Dropout, Precision};

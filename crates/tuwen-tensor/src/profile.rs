@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Precision};
+use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Dropout, Precision};
 
 use crate::Cpu;
 use crate::device::{
@@ -121,7 +121,7 @@ impl Device for Profile {
             fn lerp(&self, y: &mut Buffer, x: &Buffer, weight: f32);
             fn mul(&self, a: &Buffer, b: &Buffer) -> Buffer;
             fn scale(&self, x: &Buffer, factor: f32) -> Buffer;
-            fn dropout(&self, x: &Buffer, rate: f32, seed: u64) -> Buffer;
+            fn dropout(&self, x: &Buffer, dropout: Dropout) -> Buffer;
             fn exp(&self, x: &Buffer) -> Buffer;
             fn sum(&self, x: &Buffer) -> Buffer;
             fn column_sums(&self, x: &Buffer, cols: usize) -> Buffer;

@@ -156,7 +156,9 @@ impl Few<'_> {
         let queries = self.shape.query_len;
         let first = self.sequence * self.shape.heads + self.heads.start;
         for (row, (scores, factor)) in scores.chunks_exact_mut(stride).zip(factors).enumerate() {
-            let (reciprocal, lse) = heads[row / queries].exponentials::<P>(row % queries, scores);
+            let (head, i) = (&heads[row / queries], row % queries);
+            let (reciprocal, lse) = head.exponentials::<P>(i, scores);
+            head.leave_out(i, scores);
             *factor = reciprocal;
             if let Some(out) = &self.lse {
                 // SAFETY: the number of this row of scores, in `lse`, which was checked.

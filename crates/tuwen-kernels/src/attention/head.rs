@@ -8,6 +8,8 @@ use crate::threads::SendPtr;
 /// One head of one sequence.
 pub(super) struct Head<'a> {
     pub(super) shape: &'a AttentionShape,
+    /// Its number among the heads of all sequences.
+    index: usize,
     sequence: usize,
     column: usize,
     /// What is added to the scores of each key: zero, or negative infinity where it is masked.
@@ -21,7 +23,7 @@ impl<'a> Head<'a> {
             let mask = &mask[sequence * shape.key_len..][..shape.key_len];
             mask.iter().map(|&visible| if visible { 0.0 } else { f32::NEG_INFINITY }).collect()
         });
-        Self { shape, sequence, column: index % shape.heads * shape.head_dim, mask }
+        Self { shape, index, sequence, column: index % shape.heads * shape.head_dim, mask }
     }
 
     /// Where this head begins in a tensor of sequences of `len` rows, which are `stride` apart.
@@ -135,6 +137,14 @@ impl<'a> Head<'a> {
         }
         let total = sum_of([&sums], |[sum]| sum);
         (1.0 / total, largest * scale + total.ln())
+    }
+
+    /// Leaves out a part of the row of query `i`, of probabilities or of their gradients.
+    #[inline(always)]
+    pub(super) fn leave_out(&self, i: usize, row: &mut [f32]) {
+        if self.shape.dropout.is_on() {
+            self.shape.dropout.leave_out_of_row(self.index * self.shape.query_len + i, row);
+        }
     }
 
     /// The probabilities again, from the log of the sum of exponentials.

@@ -3,9 +3,9 @@
 //! Heads are packed straight from the projections, `[batch, length, heads · dim]`, so that nothing is permuted in memory
 //! before or after. The scores of up to 112 queries stay in the second-level cache between the two products, and their
 //! softmax runs there; the matrix of all scores never exists. Training keeps one number for each row of scores, the log
-//! of its sum, and the backward pass computes the probabilities again from it. The limit is the products for long sequences,
-//! and the exponentials for short heads. For a few queries ([`few`]) keys and values are packed some at a time, and for the next
-//! token of a text ([`steps`]) not at all.
+//! of its sum, and the backward pass computes the probabilities again from it, and what dropout left out of them by its seed.
+//! The limit is the products for long sequences, and the exponentials for short heads. For a few queries ([`few`]) keys and
+//! values are packed some at a time, and for the next token of a text ([`steps`]) not at all.
 
 mod few;
 mod head;

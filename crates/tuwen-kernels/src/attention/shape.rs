@@ -1,5 +1,6 @@
 //! Sizes and options of an attention.
 
+use crate::dropout::Dropout;
 use crate::precision::Precision;
 use crate::threads::{WORTH_SHARING, parallel_for_work};
 
@@ -22,6 +23,8 @@ pub struct AttentionShape {
     pub causal: bool,
     /// What queries, keys, probabilities and values are multiplied in.
     pub precision: Precision,
+    /// What is left out of the probabilities, row by row: not a part of the softmax.
+    pub dropout: Dropout,
 }
 
 impl AttentionShape {

@@ -54,8 +54,9 @@ impl OwnTask for Forward<'_> {
                 P::multiply::<K>(&rows_of(self.q, first, len), &k, whole(scores, stride));
                 let mut factors = [0.0; QUERIES];
                 for (i, factor) in factors[..len].iter_mut().enumerate() {
-                    let (f, lse) =
-                        self.head.exponentials::<P>(first + i, &mut scores[i * stride..][..stride]);
+                    let row = &mut scores[i * stride..][..stride];
+                    let (f, lse) = self.head.exponentials::<P>(first + i, row);
+                    self.head.leave_out(first + i, row);
                     *factor = f;
                     if let Some(out) = &mut self.lse {
                         out[first + i] = lse;
@@ -144,9 +145,11 @@ impl OwnTask for Backward<'_> {
             // The sum of p · dp over the row, as it comes out of the forward pass.
             let along = sum_of([out, dout], |[out, dout]| out * dout);
             let scale = self.head.shape.scale;
-            for (ds, p) in ds.iter_mut().zip(p) {
+            self.head.leave_out(i, ds);
+            for (ds, p) in ds.iter_mut().zip(p.iter()) {
                 *ds = *p * (*ds - along) * scale;
             }
+            self.head.leave_out(i, p);
         }
         // SAFETY: as above.
         unsafe {

@@ -107,7 +107,7 @@ pub fn attention_weights<R: Real>(
     weights
 }
 
-/// Multi-head attention.
+/// Multi-head attention. Of the probabilities a part is left out; which, is the generator's to say.
 pub fn attention<R: Real>(
     q: &[R],
     k: &[R],
@@ -117,10 +117,15 @@ pub fn attention<R: Real>(
 ) -> Vec<R> {
     let &AttentionShape { batch, heads, head_dim, query_len, key_len, .. } = shape;
     let weights = attention_weights(q, k, key_mask, shape);
+    let mut kept = vec![1.0; weights.len()];
+    for (number, row) in kept.chunks_mut(key_len.max(1)).enumerate() {
+        shape.dropout.leave_out_of_row(number, row);
+    }
     let mut out = vec![R::of(0.0); batch * query_len * heads * head_dim];
     for (image, head) in pairs(batch, heads) {
         for (i, j) in pairs(query_len, key_len) {
-            let weight = weights[((image * heads + head) * query_len + i) * key_len + j];
+            let place = ((image * heads + head) * query_len + i) * key_len + j;
+            let weight = weights[place] * R::of(f64::from(kept[place]));
             for d in 0..head_dim {
                 out[((image * query_len + i) * heads + head) * head_dim + d] +=
                     weight * v[((image * key_len + j) * heads + head) * head_dim + d];

@@ -130,6 +130,7 @@ impl NormedAttention {
     }
 
     fn forward(&self, x: &Tensor, mask: AttentionMask, pass: &Pass) -> Tensor {
+        let mask = pass.attention_mask(mask);
         self.norm.forward(&pass.residual(x, |residual| self.attention.forward(x, mask, residual)))
     }
 
@@ -174,8 +175,10 @@ impl CrossAttention {
         let see = |image: usize, residual: Option<&Tensor>| {
             let (attention, states) = (self.attention(image), &states[image]);
             let seen = states.seen(at, x.shape()[0], |states| attention.keys_values(states));
-            let parts =
-                seen.iter().map(|(key_values, mask, rows)| SeenBy { key_values, mask: *mask, rows: *rows });
+            let parts = seen.iter().map(|(key_values, mask, rows)| {
+                let mask = pass.attention_mask(*mask);
+                SeenBy { key_values, mask, rows: *rows }
+            });
             attention.attend_to_parts(x, &parts.collect::<Vec<_>>(), residual)
         };
         match self {

@@ -198,7 +198,7 @@ impl Part {
                 Cow::Borrowed(layers[layer].as_ref().expect("states are projected for each layer that looks"))
             }
         };
-        (key_values, AttentionMask { causal: false, keys: self.mask.as_deref() }, texts)
+        (key_values, AttentionMask { keys: self.mask.as_deref(), ..Default::default() }, texts)
     }
 }
 

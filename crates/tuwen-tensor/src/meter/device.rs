@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tuwen_kernels::{
-    Activation, AdamW, AttentionShape, ConvShape, Precision, mlp_kept_len, self_attention_kept_len,
+    Activation, AdamW, AttentionShape, ConvShape, Dropout, Precision, mlp_kept_len, self_attention_kept_len,
 };
 
 use super::ledger::{Held, HeldPacked, compute};
@@ -387,7 +387,7 @@ impl Device for Meter {
         made(x.len(), &[x])
     }
 
-    fn dropout(&self, x: &Buffer, _rate: f32, _seed: u64) -> Buffer {
+    fn dropout(&self, x: &Buffer, _dropout: Dropout) -> Buffer {
         made(x.len(), &[x])
     }
 

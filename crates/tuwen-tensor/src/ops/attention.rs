@@ -1,23 +1,25 @@
 //! Multi-head attention: self, causal and cross, with an optional key mask.
 
-use tuwen_kernels::{AttentionShape, Precision};
+use tuwen_kernels::{AttentionShape, Dropout, Precision};
 
 use crate::Tensor;
 use crate::device::StepBuffers;
 use crate::tape::{needs_tape, record};
 
-/// Which keys a query may see.
+/// Which keys a query sees.
 #[derive(Clone, Copy, Default)]
 pub struct AttentionMask<'a> {
     /// Only keys up to the query's own position, counted from the end when there are more keys than queries.
     pub causal: bool,
     /// `[batch, keys]`, true where a key may be seen by every query of that row.
     pub keys: Option<&'a [bool]>,
+    /// What is left out of the probabilities at random.
+    pub dropout: Dropout,
 }
 
 impl AttentionMask<'_> {
     /// The mask of a decoder.
-    pub const CAUSAL: Self = Self { causal: true, keys: None };
+    pub const CAUSAL: Self = Self { causal: true, keys: None, dropout: Dropout { rate: 0.0, seed: 0 } };
 }
 
 /// The attention of queries to keys of these shapes.
@@ -36,7 +38,8 @@ pub(super) fn shape(
     assert!(mask.keys.is_none_or(|m| m.len() == batch * key_len), "a key mask holds batch * keys values");
     let head_dim = width / heads;
     let scale = (head_dim as f32).sqrt().recip();
-    AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal: mask.causal, precision }
+    let &AttentionMask { causal, dropout, .. } = mask;
+    AttentionShape { batch, heads, head_dim, query_len, key_len, scale, causal, precision, dropout }
 }
 
 /// `softmax(q kᵀ / √head_dim) v` for each head.

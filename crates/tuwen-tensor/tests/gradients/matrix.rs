@@ -1,7 +1,7 @@
 //! Products: linear with all that is fused into it, convolution, pooling, attention.
 
 use tuwen_kernels::reference;
-use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Precision, Tensor, ops};
+use tuwen_tensor::{Activation, AttentionMask, AttentionShape, ConvShape, Dropout, Precision, Tensor, ops};
 
 use super::elements::ACTIVATIONS;
 use super::support::{assert_close, check, inputs};
@@ -152,6 +152,7 @@ fn attentions() -> impl Iterator<Item = (AttentionShape, Option<Vec<bool>>)> {
                 scale,
                 causal,
                 precision: Precision::F32,
+                dropout: Dropout { rate: 0.2, seed: 4 },
             };
             let keys = 0..batch * key_len;
             let mask = match case / 2 {
@@ -167,10 +168,10 @@ fn attentions() -> impl Iterator<Item = (AttentionShape, Option<Vec<bool>>)> {
 #[test]
 fn attention() {
     for (shape, keys) in attentions() {
-        let &AttentionShape { batch, heads, head_dim, query_len, key_len, causal, .. } = &shape;
+        let &AttentionShape { batch, heads, head_dim, query_len, key_len, causal, dropout, .. } = &shape;
         let width = heads * head_dim;
         let (q, k) = ([batch, query_len, width], [batch, key_len, width]);
-        let mask = AttentionMask { causal, keys: keys.as_deref() };
+        let mask = AttentionMask { causal, keys: keys.as_deref(), dropout };
         let what = format!("{shape:?}, keys {keys:?}");
         let op = |t: &[Tensor]| ops::attention(&t[0], &t[1], &t[2], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[1], &v[2], mask.keys, &shape);
@@ -189,7 +190,7 @@ fn attention() {
 fn attention_to_oneself() {
     let (heads, shape) = (2, [2, 5, 6]);
     for causal in [false, true] {
-        let mask = AttentionMask { causal, keys: None };
+        let mask = AttentionMask { causal, keys: None, dropout: Dropout { rate: 0.1, seed: 2 } };
         let sizes = AttentionShape {
             batch: 2,
             heads,
@@ -199,6 +200,7 @@ fn attention_to_oneself() {
             scale: 3_f32.sqrt().recip(),
             causal,
             precision: Precision::F32,
+            dropout: mask.dropout,
         };
         let op = |t: &[Tensor]| ops::attention(&t[0], &t[0], &t[0], heads, mask, Precision::F32);
         let definition = |v: &[Vec<f64>]| reference::attention(&v[0], &v[0], &v[0], None, &sizes);
@@ -250,7 +252,8 @@ fn self_attention() {
         for mask in [
             AttentionMask::default(),
             AttentionMask::CAUSAL,
-            AttentionMask { causal: false, keys: Some(&mask) },
+            AttentionMask { keys: Some(&mask), ..Default::default() },
+            AttentionMask { dropout: Dropout { rate: 0.3, seed: 9 }, ..AttentionMask::CAUSAL },
         ] {
             let (x, weight, bias) = ([batch, tokens, inner], [width, inner], [width]);
             let mut shapes: Vec<&[usize]> = vec![&x, &weight, &weight, &weight];
@@ -268,6 +271,7 @@ fn self_attention() {
                 scale: ((width / heads) as f32).sqrt().recip(),
                 causal: mask.causal,
                 precision: Precision::F32,
+                dropout: mask.dropout,
             };
             let definition = |v: &[Vec<f64>]| {
                 let [q, k, v] = [1, 2, 3].map(|i| with_bias(product(&v[0], &v[i], inner), v.get(bias_of(i))));

@@ -2,8 +2,8 @@
 
 use tuwen_kernels::reference;
 use tuwen_tensor::{
-    Activation, AttentionMask, AttentionShape, ConvShape, Param, Precision, Targets, Tensor, checkpoint,
-    checkpoint_of, no_grad, ops,
+    Activation, AttentionMask, AttentionShape, ConvShape, Dropout, Param, Precision, Targets, Tensor,
+    checkpoint, checkpoint_of, no_grad, ops,
 };
 
 use super::matrix::product;
@@ -83,7 +83,8 @@ fn a_block_of_operations() {
     let (batch, length, width, heads) = (2, 4, 6, 2);
     let keys = [true, true, true, false, true, true, true, true];
     let ids: Vec<u32> = (0..8).map(|i| i * 5 % 6).collect();
-    let mask = AttentionMask { causal: true, keys: Some(&keys) };
+    let dropout = Dropout { rate: 0.25, seed: 8 };
+    let mask = AttentionMask { causal: true, keys: Some(&keys), dropout };
     let op = |t: &[Tensor]| {
         let normed = ops::layer_norm(&t[0], &t[1], &t[2], 1e-5);
         let (q, v) = (linear(&normed, &t[3]), linear(&normed, &t[3]));
@@ -101,6 +102,7 @@ fn a_block_of_operations() {
         scale: 3_f32.sqrt().recip(),
         causal: true,
         precision: Precision::F32,
+        dropout,
     };
     let definition = |v: &[Vec<f64>]| {
         let normed = reference::layer_norm(&v[0], &v[1], &v[2], f64::from(1e-5_f32)).0;

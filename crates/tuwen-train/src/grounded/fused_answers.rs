@@ -85,7 +85,7 @@ impl FusedAnswers {
         let alpha = self.settings.alpha_after(batch.place.epochs());
         batch.parts.iter().zip(0..).filter_map(move |(part, number)| {
             let seed = batch.place.random(self.seed, &[0, number]).next_u64();
-            let pass = pass.rehearsal().with_dropout(self.settings.dropout as f32, seed);
+            let pass = pass.rehearsal().with_dropout(self.settings.dropout_rates(), seed);
             self.loss(part, questions, alpha, &pass)
         })
     }

@@ -404,7 +404,7 @@ impl Grounded {
 
 /// A pass that leaves out what a seed decides, as much as settings have it.
 fn settings_pass(settings: &Settings, pass: &Pass, seed: u64) -> Pass {
-    let pass = pass.rehearsal().with_dropout(settings.dropout as f32, seed);
+    let pass = pass.rehearsal().with_dropout(settings.dropout_rates(), seed);
     pass.with_drop_path(settings.drop_path as f32, seed.rotate_left(32))
 }
 

@@ -1,8 +1,8 @@
 //! What ALBEF learns.
 
 use serde::{Deserialize, Serialize};
-
 use tuwen_models::albef::AlbefTask;
+use tuwen_nn::DropoutRates;
 
 use super::train::{is_default, share};
 
@@ -39,8 +39,10 @@ pub struct Albef {
     pub fusion_layer: Option<usize>,
     /// The part of the tokens that are hidden and predicted in pre-training.
     pub mlm_probability: f64,
-    /// The part of the texts' states that is left out at random. (Attention itself leaves nothing out.)
+    /// The part of the texts' states that is left out at random.
     pub dropout: f64,
+    /// The part of the probabilities with which texts attend that is left out at random; as `dropout` unless given.
+    pub attention_dropout: Option<f64>,
     /// Most questions about an image that are learnt from at a time.
     #[serde(skip_serializing_if = "is_one")]
     pub texts_per_image: usize,
@@ -63,6 +65,7 @@ impl Default for Albef {
             fusion_layer: None,
             mlm_probability: 0.15,
             dropout: 0.1,
+            attention_dropout: None,
             texts_per_image: 1,
             max_words: 30,
             momentum: 0.995,
@@ -79,6 +82,12 @@ fn is_one(value: &usize) -> bool {
 }
 
 impl Albef {
+    /// What texts leave out.
+    pub(crate) fn dropout_rates(&self) -> DropoutRates {
+        let attention = self.attention_dropout.unwrap_or(self.dropout);
+        DropoutRates { hidden: self.dropout as f32, attention: attention as f32 }
+    }
+
     /// How much the copies' opinion counts after so many passes over the data.
     pub(crate) fn alpha_after(&self, epochs: f64) -> f32 {
         let ramp = self.alpha_ramp_epochs;
@@ -89,6 +98,7 @@ impl Albef {
     pub(super) fn check(&self, batch_size: usize) -> Result<(), String> {
         share("albef.mlm_probability", self.mlm_probability)?;
         share("albef.dropout", self.dropout)?;
+        share("albef.attention_dropout", self.attention_dropout.unwrap_or_default())?;
         share("albef.momentum", self.momentum)?;
         if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {
             return Err("albef.alpha has to be between 0 and 1, albef.alpha_ramp_epochs at least 0".into());

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tuwen_models::blip::{BlipDialect, BlipTask};
+use tuwen_nn::DropoutRates;
 
 use super::train::{is_default, share};
 
@@ -81,8 +82,10 @@ pub struct Blip {
     pub texts_per_image: usize,
     /// The part of a target that is shared among all tokens.
     pub label_smoothing: f64,
-    /// The part of the texts' states that is left out at random. (Attention itself leaves nothing out.)
+    /// The part of the texts' states that is left out at random.
     pub dropout: f64,
+    /// The part of the probabilities with which texts attend that is left out at random; as `dropout` unless given.
+    pub attention_dropout: Option<f64>,
     /// The part of the images for which a branch of the last layer of their encoder is left out at random; less in the layers
     /// before it (stochastic depth).
     #[serde(skip_serializing_if = "is_default")]
@@ -114,6 +117,7 @@ impl Default for Blip {
             texts_per_image: 1,
             label_smoothing: 0.1,
             dropout: 0.1,
+            attention_dropout: None,
             drop_path: 0.0,
             max_words: 30,
             momentum: None,
@@ -125,6 +129,12 @@ impl Default for Blip {
 }
 
 impl Blip {
+    /// What texts leave out.
+    pub(crate) fn dropout_rates(&self) -> DropoutRates {
+        let attention = self.attention_dropout.unwrap_or(self.dropout);
+        DropoutRates { hidden: self.dropout as f32, attention: attention as f32 }
+    }
+
     /// Weight of writing answers.
     pub fn vqa(&self) -> f64 {
         self.vqa.unwrap_or(if self.task == Task::Vqa { 1.0 } else { 0.0 })
@@ -158,6 +168,7 @@ impl Blip {
         }
         share("blip.label_smoothing", self.label_smoothing)?;
         share("blip.dropout", self.dropout)?;
+        share("blip.attention_dropout", self.attention_dropout.unwrap_or_default())?;
         share("blip.drop_path", self.drop_path)?;
         share("blip.momentum", self.momentum.unwrap_or(0.0))?;
         if !(0.0..=1.0).contains(&self.alpha) || !(0.0..).contains(&self.alpha_ramp_epochs) {

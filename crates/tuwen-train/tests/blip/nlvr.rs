@@ -98,7 +98,9 @@ fn it_goes_on_bit_for_bit_and_loads() {
 #[test]
 fn it_learns_to_tell_one_colour_from_two() {
     let place = tempfile::tempdir().expect("a directory");
-    trainer(recipe(place.path(), 60, ""), Start::Anew).run(&mut |_| ControlFlow::Continue(())).expect("runs");
+    trainer(recipe(place.path(), 150, ""), Start::Anew)
+        .run(&mut |_| ControlFlow::Continue(()))
+        .expect("runs");
     let lines = log(place.path());
     let accuracy = lines.iter().rev().find(|line| line["eval"] == "dev").expect("an evaluation");
     assert!(accuracy["metrics"]["accuracy"].as_f64().expect("a number") > 80.0, "{accuracy}");

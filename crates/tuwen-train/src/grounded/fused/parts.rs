@@ -72,7 +72,7 @@ impl Fused {
 
     /// The pass of a part, which leaves out the same each time.
     fn pass_of(&self, part: &Prepared, pass: &Pass) -> Pass {
-        pass.rehearsal().with_dropout(self.settings.dropout as f32, part.dropout_seed)
+        pass.rehearsal().with_dropout(self.settings.dropout_rates(), part.dropout_seed)
     }
 
     /// The losses of a batch that is on the tape as a whole.
