@@ -60,9 +60,9 @@ mod winograd;
 pub use activation::{Activation, activate, activate_backward};
 pub use aligned::AlignedBuf;
 pub use attention::{
-    AttentionShape, SelfAttentionInputs, attention, attention_backward, attention_to_bf16, attention_weights,
-    bf16_len, round_to_bf16, self_attention, self_attention_backward, self_attention_kept_len,
-    widen_from_bf16,
+    AttentionShape, SelfAttentionInputs, Step, attention, attention_backward, attention_to_bf16,
+    attention_to_steps, attention_weights, bf16_len, round_to_bf16, self_attention, self_attention_backward,
+    self_attention_kept_len, widen_from_bf16,
 };
 pub use bytes::as_floats;
 pub use conv::{ConvShape, PackedConv, conv2d, conv2d_backward_input, conv2d_backward_weight};
@@ -84,5 +84,5 @@ pub use pool::{avg_pool2d, avg_pool2d_backward};
 pub use precision::{Precision, UnknownPrecision};
 pub use reduce::{column_sums, dot, mean_axis, sum, sum_squares};
 pub use resample::{Taps, resample_across, resample_along};
-pub use softmax::softmax;
+pub use softmax::{log_sum_exp, softmax};
 pub use threads::{parallel_chunks_mut, parallel_for, set_threads, threads};

@@ -18,6 +18,17 @@ multiversion! {
     }
 }
 
+multiversion! {
+    /// The log of the sum of exponentials of `x`: what is taken from each element to make it the log of its probability. Negative
+    /// infinity or no number where an element is infinite or none.
+    pub fn log_sum_exp(x: &[f32]) -> f32 {
+        let largest = max(x);
+        let total = sum_of([x], |[x]| exp(x - largest));
+        // As the log of the largest probability of [`softmax`] has it, to the bit.
+        largest - (1.0 / total).ln()
+    }
+}
+
 /// Softmax of each row of `cols` elements.
 pub fn softmax(x: &[f32], cols: usize, y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "softmax: x and y differ in length");

@@ -4,9 +4,9 @@ mod common;
 
 use common::{SIZES, assert_close, assert_gradient, for_each_isa, noise, to_f64};
 use tuwen_kernels::{
-    AttentionShape, Dropout, Precision, SelfAttentionInputs, attention, attention_backward,
-    attention_to_bf16, attention_weights, bf16_len, reference, round_to_bf16, self_attention,
-    self_attention_backward, self_attention_kept_len, widen_from_bf16,
+    AttentionShape, Dropout, Precision, SelfAttentionInputs, Step, attention, attention_backward,
+    attention_to_bf16, attention_to_steps, attention_weights, bf16_len, reference, round_to_bf16,
+    self_attention, self_attention_backward, self_attention_kept_len, widen_from_bf16,
 };
 
 /// Batch, heads, head dimension, queries, keys.
@@ -133,6 +133,93 @@ fn keys_and_values_in_bf16_are_what_was_rounded() {
                     assert_close(&out, &expected, 1e-5, &format!("{isa:?} {shape:?} mask {mask:?}"));
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn few_queries_in_bf16_within_its_rounding() {
+    for_each_isa(|isa| {
+        let sizes = SIZES.into_iter().chain([20]).filter(|&dim| dim > 0);
+        let sizes = sizes.flat_map(|dim| [1, 3, 6].map(|queries| (dim, queries)));
+        for ((head_dim, query_len), key_len) in
+            sizes.flat_map(|size| [7, 128, 161, 257].map(|keys| (size, keys)))
+        {
+            let (batch, heads, scale) = (2, 2, 1.0 / (head_dim as f32).sqrt());
+            let (precision, dropout) = (Precision::Bf16, Dropout { rate: 0.1, seed: 6 });
+            let shape = AttentionShape {
+                dropout,
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal: false,
+                precision,
+            };
+            let width = heads * head_dim;
+            let q = noise(batch * query_len * width, 1);
+            let kept = [2, 3].map(|seed| {
+                let x = noise(batch * key_len * width, seed);
+                let mut rounded = vec![f32::NAN; bf16_len(x.len())];
+                round_to_bf16(&x, &mut rounded);
+                (rounded, x)
+            });
+            let [(k, wide_k), (v, wide_v)] = &kept;
+            let mask: Vec<bool> = (0..batch * key_len).map(|i| i % 5 != 2).collect();
+            let (q64, k64, v64) = (to_f64(&q), to_f64(wide_k), to_f64(wide_v));
+            let expected = reference::attention(&q64, &k64, &v64, Some(&mask), &shape);
+            let mut out = vec![f32::NAN; q.len()];
+            attention_to_bf16(&q, [k, v], Some(&mask), &shape, &mut out, None);
+            assert_close(&out, &expected, 1.5e-2, &format!("{isa:?} {shape:?}"));
+        }
+    });
+}
+
+#[test]
+fn to_steps_as_to_keys_that_were_put_together() {
+    for_each_isa(|isa| {
+        // Steps had more rows than go on, in another order.
+        let (batch, rows_of_steps) = (3, [4, 2, 3]);
+        let rows: [&[u32]; 3] = [&[3, 0, 3], &[1, 1, 0], &[0, 1, 2]];
+        for (heads, head_dim, tokens) in [(2, 5, [1, 1, 1]), (3, 64, [3, 1, 1]), (1, 33, [40, 20, 7])] {
+            let (width, query_len, key_len) = (heads * head_dim, tokens[2], tokens.iter().sum());
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let (precision, dropout) = (Precision::F32, Dropout::default());
+            let shape = AttentionShape {
+                dropout,
+                batch,
+                heads,
+                head_dim,
+                query_len,
+                key_len,
+                scale,
+                causal: true,
+                precision,
+            };
+            let q = noise(batch * query_len * width, 1);
+            let data: Vec<[Vec<f32>; 2]> = (0..3)
+                .map(|step| {
+                    [2, 3].map(|seed| {
+                        noise(rows_of_steps[step] * tokens[step] * width, seed + 10 * step as u64)
+                    })
+                })
+                .collect();
+            let steps: Vec<Step> = (0..3)
+                .map(|i| Step { keys: &data[i][0], values: &data[i][1], tokens: tokens[i], rows: rows[i] })
+                .collect();
+            let together = |side: usize| -> Vec<f64> {
+                let of_step = |sequence: usize, step: usize| {
+                    let len = tokens[step] * width;
+                    to_f64(&data[step][side][rows[step][sequence] as usize * len..][..len])
+                };
+                (0..batch).flat_map(|i| (0..3).flat_map(move |step| of_step(i, step))).collect()
+            };
+            let expected = reference::attention(&to_f64(&q), &together(0), &together(1), None, &shape);
+            let mut out = vec![f32::NAN; q.len()];
+            attention_to_steps(&q, &steps, &shape, &mut out);
+            assert_close(&out, &expected, 1e-5, &format!("{isa:?} {shape:?}"));
         }
     });
 }

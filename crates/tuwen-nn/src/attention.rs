@@ -71,16 +71,26 @@ impl MultiHeadAttention {
         self.keys_values(x).rounded_for(self.q_proj.precision())
     }
 
-    /// `out_proj(attention) + residual` of the next tokens of sequences whose keys and values were kept, which get those
-    /// of the new tokens.
+    /// `out_proj(attention) + residual` of the next tokens of sequences. `steps` are keys and values of those before, step by
+    /// step, and get those of the new tokens; `rows` says of each, the new one included, which of its rows belongs to each
+    /// sequence.
     ///
     /// Shapes: x and result `[batch, new tokens, width]`.
-    pub fn forward_cached(&self, x: &Tensor, cache: &mut Option<KeyValues>, residual: &Tensor) -> Tensor {
-        let new = self.keys_values(x);
-        let all = cache.take().map_or_else(|| new.clone(), |before| before.followed_by(&new));
-        let y = self.attend_to(x, &all, AttentionMask::CAUSAL, Some(residual));
-        *cache = Some(all);
-        y
+    pub fn forward_cached(
+        &self,
+        x: &Tensor,
+        steps: &mut Vec<KeyValues>,
+        rows: &[Vec<u32>],
+        residual: &Tensor,
+    ) -> Tensor {
+        steps.push(self.keys_values(x));
+        if let [only] = steps.as_slice() {
+            return self.attend_to(x, only, AttentionMask::CAUSAL, Some(residual));
+        }
+        let states = steps.iter().zip(rows).map(|(step, rows)| step.of_rows(rows));
+        let (q, states) = (self.q_proj.forward(x), states.collect::<Vec<_>>());
+        let attended = ops::attention_to_steps(&q, &states, self.heads, self.q_proj.precision());
+        self.out_proj.forward_fused(&attended, Activation::Identity, Some(residual))
     }
 
     /// `out_proj(attention) + residual` to given keys and values.

@@ -1,6 +1,6 @@
 //! Keys and values that attention looks at, kept where they are needed more than once.
 
-use tuwen_tensor::{Precision, Tensor, ops};
+use tuwen_tensor::{Precision, StepStates, Tensor, ops};
 
 /// Keys and values `[batch, tokens, width]` of sequences, heads side by side in the width.
 #[derive(Clone, Debug)]
@@ -39,13 +39,9 @@ impl KeyValues {
         }
     }
 
-    /// These and those of later tokens of the same sequences.
-    #[must_use]
-    pub fn followed_by(&self, later: &Self) -> Self {
-        Self {
-            keys: ops::concat(&[&self.keys, &later.keys], 1),
-            values: ops::concat(&[&self.values, &later.values], 1),
-        }
+    /// These as attention takes those of a step of tokens; `rows` says which of the sequences belongs to each that asks.
+    pub fn of_rows<'a>(&'a self, rows: &'a [u32]) -> StepStates<'a> {
+        StepStates { keys_values: [&self.keys, &self.values], rows }
     }
 
     /// Those of some sequences, by their numbers: in another order, several times, or not at all.

@@ -8,7 +8,7 @@ use tuwen_kernels::{
 
 use crate::Targets;
 use crate::device::{
-    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, StepBuffers, Weight,
 };
 use crate::halves::Halves;
 use crate::maps::Maps;
@@ -225,6 +225,17 @@ impl Device for Cpu {
             }
         });
         (out, lse)
+    }
+
+    fn attention_to_steps(&self, q: &Buffer, steps: &[StepBuffers<'_>], shape: &AttentionShape) -> Buffer {
+        let of_step = |&StepBuffers { keys_values: [keys, values], tokens, rows }| kernels::Step {
+            keys: host(keys),
+            values: host(values),
+            tokens,
+            rows,
+        };
+        let steps: Vec<_> = steps.iter().map(of_step).collect();
+        filled(q.len(), |out| kernels::attention_to_steps(host(q), &steps, shape, out))
     }
 
     fn attention_backward(

@@ -128,6 +128,17 @@ pub struct SelfAttended {
     pub kept: Buffer,
 }
 
+/// Keys and values `[rows, tokens, width]` of the tokens of a step of writing.
+#[derive(Clone, Copy)]
+pub struct StepBuffers<'a> {
+    /// What queries are compared with, and what they get.
+    pub keys_values: [&'a Buffer; 2],
+    /// Tokens of each row.
+    pub tokens: usize,
+    /// The row that belongs to each of the sequences that ask.
+    pub rows: &'a [u32],
+}
+
 /// Where buffers live and operations run. Buffers are f32, row-major and contiguous; each operation writes into a
 /// fresh buffer. Nothing above this trait may assume that a buffer is host memory.
 ///
@@ -197,6 +208,8 @@ pub trait Device: Send + Sync + Debug {
         key_mask: Option<&[bool]>,
         shape: &AttentionShape,
     ) -> (Buffer, Buffer);
+    /// [`Device::attention`] to the keys and values of several steps of tokens, which lie apart.
+    fn attention_to_steps(&self, q: &Buffer, steps: &[StepBuffers<'_>], shape: &AttentionShape) -> Buffer;
     /// Gradients of [`Device::attention`] with respect to q, k and v.
     fn attention_backward(
         &self,

@@ -23,8 +23,8 @@ mod tensor;
 
 pub use cpu::Cpu;
 pub use deferred::Deferred;
-pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed, Weight};
-pub use ops::{AttentionMask, Targets};
+pub use device::{Buffer, Device, MlpGradients, MlpWeights, Normed, Packed, StepBuffers, Weight};
+pub use ops::{AttentionMask, StepStates, Targets};
 pub use param::Param;
 pub use tape::{Gradients, checkpoint, checkpoint_of, no_grad};
 pub use tensor::Tensor;

@@ -11,7 +11,7 @@ use tuwen_kernels::{Activation, AdamW, AttentionShape, ConvShape, Dropout, Preci
 
 use crate::Cpu;
 use crate::device::{
-    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, StepBuffers, Weight,
 };
 
 /// The CPU, timed.
@@ -95,6 +95,7 @@ impl Device for Profile {
             fn conv2d_backward_input(&self, dy: &Buffer, weight: &Buffer, shape: &ConvShape) -> Buffer;
             fn conv2d_backward_weight(&self, x: &Buffer, dy: &Buffer, shape: &ConvShape) -> Buffer;
             fn attention(&self, q: &Buffer, k: &Buffer, v: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> (Buffer, Buffer);
+            fn attention_to_steps(&self, q: &Buffer, steps: &[StepBuffers<'_>], shape: &AttentionShape) -> Buffer;
             fn attention_backward(&self, inputs: [&Buffer; 3], out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> [Buffer; 3];
             fn attention_weights(&self, q: &Buffer, k: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
             fn layer_norm(&self, x: &Buffer, gamma: &Buffer, beta: &Buffer, eps: f32) -> Normed;

@@ -129,10 +129,14 @@ impl Tensor {
         copy
     }
 
-    /// Calls `read` with the values on the host; those of a deferred tensor stay at their source.
+    /// Calls `read` with the values on the host, which are not copied where they are there; those of a deferred tensor stay at
+    /// their source.
     pub fn with_values(&self, mut read: impl FnMut(&[f32])) {
-        match self.source() {
-            Some(source) => source.with_values(&mut read),
+        if let Some(source) = self.source() {
+            return source.with_values(&mut read);
+        }
+        match self.buffer().try_storage::<HostMemory>() {
+            Some(memory) => read(memory.as_slice()),
             None => read(&self.device().read(self.buffer())),
         }
     }

@@ -1,20 +1,18 @@
-//! Attention of a few queries, as a decoder asks them that writes token by token.
+//! Attention of a few queries to many keys, as a decoder asks them that writes about an image.
 //!
-//! To pack keys and values for the tiles would be more work than to multiply them. Here they are read once, row by row in
-//! the order of memory, and each row serves all heads and all queries while it is in the cache: beams of an image cost
-//! little more than one. The limit is the memory that keys and values come from.
+//! Keys and values are packed as for the tiles of many queries, but some at a time: these stay in the cache for the products
+//! that follow at once, and serve all queries, so that beams of an image cost little more than one. Those in bf16 are never
+//! widened. The limit is the memory that keys and values come from.
 
 use std::ops::Range;
 
 use super::AttentionShape;
 use super::head::Head;
 use crate::aligned::Scratch;
-use crate::bf16::widen_each;
-use crate::gemm::{Kernel, OwnProduct, OwnTask};
-use crate::math::sum_of;
+use crate::gemm::{HalfRef, Kernel, MatRef, OwnProduct, OwnTask, Target};
 use crate::threads::SendPtr;
 
-/// At most so many queries of a sequence are few: with more, tiles are faster.
+/// At most so many queries of a sequence are few: with more, keys and values are packed as a whole.
 const FEW: usize = 6;
 
 /// Whether [`Few`] takes them. Where there are no more keys than queries, a sequence may attend to itself, and that has the
@@ -23,31 +21,19 @@ pub(super) fn are_few(shape: &AttentionShape) -> bool {
     (1..=FEW).contains(&shape.query_len) && shape.key_len > shape.query_len && shape.head_dim > 0
 }
 
-/// Rows of values that are added to a result together.
-const ROWS: usize = 4;
+/// Keys or values of a head that are packed together: an even number, of which pairs are units.
+const KEYS: usize = 128;
+
+/// Some keys after the others.
+fn blocks(keys: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..keys).step_by(KEYS).map(move |start| start..keys.min(start + KEYS))
+}
 
 /// Keys or values of all heads and sequences.
 #[derive(Clone, Copy)]
 pub(super) enum Rows<'a> {
     F32(&'a [f32]),
     Bf16(&'a [u16]),
-}
-
-impl<'a> Rows<'a> {
-    /// Some of the numbers in f32, which have room in `wide`.
-    #[inline(always)]
-    fn get<'b>(self, columns: Range<usize>, wide: &'b mut [f32]) -> &'b [f32]
-    where
-        'a: 'b,
-    {
-        match self {
-            Self::F32(data) => &data[columns],
-            Self::Bf16(data) => {
-                widen_each(&data[columns], wide);
-                wide
-            }
-        }
-    }
 }
 
 /// Some heads of one sequence.
@@ -65,101 +51,187 @@ pub(super) struct Few<'a> {
 }
 
 impl Few<'_> {
-    /// Row `i` of this sequence, which has `len` of them: the columns of these heads, one after the other.
+    /// Asks for some rows of keys or values, which will be packed soon: as they lie in memory, because no prefetcher follows the
+    /// rows of one head.
     #[inline(always)]
-    fn columns(&self, i: usize, len: usize) -> Range<usize> {
-        let (width, dim) = (self.shape.width(), self.shape.head_dim);
-        let start = (self.sequence * len + i) * width + self.heads.start * dim;
-        start..start + self.heads.len() * dim
+    fn ask_for<K: Kernel>(&self, of: Rows, rows: Range<usize>) {
+        for row in rows {
+            let (width, dim) = (self.shape.width(), self.shape.head_dim);
+            let start = (self.sequence * self.shape.key_len + row) * width + self.heads.start * dim;
+            match of {
+                Rows::F32(data) => ask_for_lines::<K, _>(&data[start..][..self.heads.len() * dim]),
+                Rows::Bf16(data) => ask_for_lines::<K, _>(&data[start..][..self.heads.len() * dim]),
+            }
+        }
+    }
+
+    /// The same of a part of what follows a block, where there is one part for each head.
+    #[inline(always)]
+    fn ask_for_next<K: Kernel>(&self, side: Side, head: usize, block: &Range<usize>) {
+        let keys = self.shape.key_len;
+        // After the last keys come the first values.
+        let (of, next) = match side {
+            Side::Keys if block.end == keys => (self.v, 0..KEYS.min(keys)),
+            Side::Keys => (self.k, block.end..keys.min(block.end + KEYS)),
+            Side::Values => (self.v, block.end..keys.min(block.end + KEYS)),
+        };
+        let part = |head: usize| next.start + next.len() * head / self.heads.len();
+        self.ask_for::<K>(of, part(head)..part(head + 1));
+    }
+
+    /// Packs some keys of a head as columns, or some values as rows.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `K`, and what `P` needs besides.
+    #[inline(always)]
+    unsafe fn pack<K: Kernel, P: OwnProduct>(
+        &self,
+        side: Side,
+        head: &Head,
+        block: &Range<usize>,
+    ) -> P::Packed {
+        let &AttentionShape { key_len, head_dim: cols, .. } = self.shape;
+        let (rows, row_stride, col_stride) = (block.len(), self.shape.width(), 1);
+        let start = head.start(key_len, row_stride) + block.start * row_stride;
+        let of = match side {
+            Side::Keys => self.k,
+            Side::Values => self.v,
+        };
+        let (depth, columns) = match side {
+            Side::Keys => (0..cols, 0..rows),
+            Side::Values => (0..rows, 0..cols),
+        };
+        match of {
+            Rows::F32(data) => {
+                let matrix = MatRef { data: &data[start..], rows, cols, row_stride, col_stride };
+                let matrix = if let Side::Keys = side { matrix.t() } else { matrix };
+                // SAFETY: the same contract; the whole of the matrix.
+                unsafe { P::pack_part::<K>(&matrix, depth, columns) }
+            }
+            Rows::Bf16(data) => {
+                let matrix = HalfRef { data: &data[start..], rows, cols, row_stride, col_stride };
+                let matrix = if let Side::Keys = side { matrix.t() } else { matrix };
+                // SAFETY: as above.
+                unsafe { P::pack_part::<K>(&matrix, depth, columns) }
+            }
+        }
     }
 
     /// The products of queries and keys: `scores [heads, queries, stride]`.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set of `K`, and what `P` needs besides.
     #[inline(always)]
-    fn multiply_keys(&self, scores: &mut [f32], stride: usize) {
-        let &AttentionShape { query_len, key_len, head_dim, .. } = self.shape;
-        let mut wide = Scratch::take(self.heads.len() * head_dim);
-        for j in 0..key_len {
-            let keys = self.k.get(self.columns(j, key_len), &mut wide);
-            for i in 0..query_len {
-                let queries = &self.q[self.columns(i, query_len)];
-                let heads = queries.chunks_exact(head_dim).zip(keys.chunks_exact(head_dim));
-                for (head, (query, key)) in heads.enumerate() {
-                    scores[(head * query_len + i) * stride + j] = sum_of([query, key], |[q, k]| q * k);
+    unsafe fn multiply_keys<K: Kernel, P: OwnProduct>(
+        &self,
+        heads: &[Head],
+        scores: &mut [f32],
+        stride: usize,
+    ) {
+        let &AttentionShape { query_len, key_len, .. } = self.shape;
+        self.ask_for::<K>(self.k, 0..KEYS.min(key_len));
+        for block in blocks(key_len) {
+            let scores = scores.chunks_exact_mut(query_len * stride);
+            for (number, (head, scores)) in heads.iter().zip(scores).enumerate() {
+                let target = Target { start: SendPtr(scores[block.start..].as_mut_ptr()), stride };
+                self.ask_for_next::<K>(Side::Keys, number, &block);
+                // SAFETY: these columns of the scores are as many as there are keys in the block.
+                unsafe {
+                    let keys = self.pack::<K, P>(Side::Keys, head, &block);
+                    P::multiply::<K>(&head.queries(self.q, self.shape.width()), &keys, target);
                 }
             }
         }
     }
 
-    /// Adds values, each times its number of `weights [heads, queries, stride]`, to the rows of the result.
+    /// Turns scores into exponentials; `factors [heads, queries]` make probabilities of them.
     #[inline(always)]
-    fn add_values(&self, weights: &[f32], stride: usize, out: &mut [&mut [f32]]) {
-        let &AttentionShape { query_len, key_len, head_dim, .. } = self.shape;
-        let width = self.heads.len() * head_dim;
-        let mut wide = Scratch::take(ROWS * width);
-        for first in (0..key_len).step_by(ROWS) {
-            // Where fewer are left, the last one is read again and counts nothing.
-            let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
-            for (i, (row, wide)) in rows.iter_mut().zip(wide.chunks_exact_mut(width)).enumerate() {
-                *row = self.v.get(self.columns((first + i).min(key_len - 1), key_len), wide);
+    fn exponentials<P: OwnProduct>(
+        &self,
+        heads: &[Head],
+        scores: &mut [f32],
+        stride: usize,
+        factors: &mut [f32],
+    ) {
+        let queries = self.shape.query_len;
+        let first = self.sequence * self.shape.heads + self.heads.start;
+        for (row, (scores, factor)) in scores.chunks_exact_mut(stride).zip(factors).enumerate() {
+            let (head, i) = (&heads[row / queries], row % queries);
+            let (reciprocal, lse) = head.exponentials::<P>(i, scores);
+            head.leave_out(i, scores);
+            *factor = reciprocal;
+            if let Some(out) = &self.lse {
+                // SAFETY: the number of this row of scores, in `lse`, which was checked.
+                unsafe { out.slice(first * queries + row, 1)[0] = lse };
             }
-            for (i, out) in out.iter_mut().enumerate() {
-                for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-                    let weights = &weights[(head * query_len + i) * stride..][..key_len];
-                    let weight = |row| weights.get(first + row).copied().unwrap_or(0.0);
-                    let rows = rows.map(|row| &row[head * head_dim..][..head_dim]);
-                    add_rows(out, std::array::from_fn(weight), rows);
+        }
+    }
+
+    /// The products of `weights [heads, queries, stride]` and the values.
+    ///
+    /// # Safety
+    /// As for [`Few::multiply_keys`]; the result has these heads, and they are this task's.
+    #[inline(always)]
+    unsafe fn multiply_values<K: Kernel, P: OwnProduct>(
+        &self,
+        heads: &[Head],
+        weights: &[f32],
+        stride: usize,
+    ) {
+        let &AttentionShape { query_len, key_len, .. } = self.shape;
+        for block in blocks(key_len) {
+            let weights = weights.chunks_exact(query_len * stride);
+            for (number, (head, weights)) in heads.iter().zip(weights).enumerate() {
+                let (data, rows, cols) = (&weights[block.start..], query_len, block.len());
+                let weights = MatRef { data, rows, cols, row_stride: stride, col_stride: 1 };
+                let target = head.target(self.out, self.shape.width());
+                self.ask_for_next::<K>(Side::Values, number, &block);
+                // SAFETY: the caller's contract.
+                unsafe {
+                    let values = self.pack::<K, P>(Side::Values, head, &block);
+                    P::accumulate::<K>(&weights, &values, target, block.start > 0);
                 }
             }
         }
     }
 }
 
-/// Adds rows to a sum, each times its weight.
+/// Asks for the cache lines of some numbers.
 #[inline(always)]
-fn add_rows(sum: &mut [f32], weights: [f32; ROWS], rows: [&[f32]; ROWS]) {
-    let [a, b, c, d] = rows.map(|row| &row[..sum.len()]);
-    for (i, sum) in sum.iter_mut().enumerate() {
-        *sum = *sum + weights[0] * a[i] + weights[1] * b[i] + weights[2] * c[i] + weights[3] * d[i];
+fn ask_for_lines<K: Kernel, T>(numbers: &[T]) {
+    for line in numbers.chunks(64 / size_of::<T>()) {
+        K::prefetch(line.as_ptr().cast());
     }
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Keys,
+    Values,
 }
 
 impl OwnTask for Few<'_> {
     #[inline(always)]
     unsafe fn run<K: Kernel, P: OwnProduct>(self) {
-        let shape = self.shape;
-        let (queries, dim) = (shape.query_len, shape.head_dim);
-        let number = |head: usize| self.sequence * shape.heads + head;
-        let heads: Vec<Head> =
-            self.heads.clone().map(|head| Head::new(shape, number(head), self.key_mask)).collect();
+        let &AttentionShape { heads, head_dim, query_len, .. } = self.shape;
+        let (width, first) = (self.shape.width(), self.sequence * heads);
+        let head = |head: usize| Head::new(self.shape, first + head, self.key_mask);
+        let heads: Vec<Head> = self.heads.clone().map(head).collect();
         let stride = heads[0].padded();
-        let mut scores = Scratch::take(heads.len() * queries * stride);
-        let mut out: Vec<&mut [f32]> = (0..queries)
-            .map(|i| {
-                let columns = self.columns(i, queries);
-                // SAFETY: these columns of a row of the result, whose length was checked, are this task's.
-                unsafe { self.out.slice(columns.start, columns.len()) }
-            })
-            .collect();
-        out.iter_mut().for_each(|row| row.fill(0.0));
-        self.multiply_keys(&mut scores, stride);
-        let mut factors = Scratch::take(heads.len() * queries);
-        for (h, (head, scores)) in
-            heads.iter().zip(scores.chunks_exact_mut((queries * stride).max(1))).enumerate()
-        {
-            for (i, row) in scores.chunks_exact_mut(stride.max(1)).enumerate() {
-                let (factor, lse) = head.exponentials::<P>(i, row);
-                head.leave_out(i, row);
-                factors[h * queries + i] = factor;
-                if let Some(out) = &self.lse {
-                    // SAFETY: the number of this row of scores, in `lse`, which was checked.
-                    unsafe { out.slice(number(self.heads.start + h) * queries + i, 1)[0] = lse };
-                }
-            }
+        let mut scores = Scratch::take(heads.len() * query_len * stride);
+        let mut factors = Scratch::take(heads.len() * query_len);
+        // SAFETY: the same contract; the length of the result was checked, and no other task has these heads of it.
+        unsafe {
+            self.multiply_keys::<K, P>(&heads, &mut scores, stride);
+            self.exponentials::<P>(&heads, &mut scores, stride, &mut factors);
+            self.multiply_values::<K, P>(&heads, &scores, stride);
         }
-        self.add_values(&scores, stride, &mut out);
-        for (i, row) in out.into_iter().enumerate() {
-            for (h, values) in row.chunks_exact_mut(dim).enumerate() {
-                values.iter_mut().for_each(|value| *value *= factors[h * queries + i]);
+        for (head, factors) in heads.iter().zip(factors.chunks_exact(query_len)) {
+            let out = head.target(self.out, width).start;
+            for (i, factor) in factors.iter().enumerate() {
+                // SAFETY: as above.
+                let values = unsafe { out.slice(i * width, head_dim) };
+                values.iter_mut().for_each(|value| *value *= factor);
             }
         }
     }

@@ -26,7 +26,8 @@ impl<'a> Head<'a> {
         Self { shape, index, sequence, column: index % shape.heads * shape.head_dim, mask }
     }
 
-    fn start(&self, len: usize, stride: usize) -> usize {
+    /// Where this head begins in a tensor of sequences of `len` rows, which are `stride` apart.
+    pub(super) fn start(&self, len: usize, stride: usize) -> usize {
         self.sequence * len * stride + self.column
     }
 

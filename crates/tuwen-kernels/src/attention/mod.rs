@@ -3,17 +3,22 @@
 //! Heads are packed straight from the projections, `[batch, length, heads · dim]`, so that nothing is permuted in memory
 //! before or after. The scores of up to 112 queries stay in the second-level cache between the two products, and their
 //! softmax runs there; the matrix of all scores never exists. Training keeps one number for each row of scores, the log
-//! of its sum, and the backward pass computes the probabilities again from it, and what dropout left out of them by its seed. The limit is the products for long sequences,
-//! and the exponentials for short heads. A few queries ([`few`]) are computed without packing anything.
+//! of its sum, and the backward pass computes the probabilities again from it, and what dropout left out of them by its seed.
+//! The limit is the products for long sequences, and the exponentials for short heads. For a few queries ([`few`]) keys and
+//! values are packed some at a time, and for the next token of a text ([`steps`]) not at all.
 
 mod few;
 mod head;
 mod shape;
+mod steps;
 mod tasks;
+
+use std::ops::Range;
 
 use few::{Few, Rows};
 use head::Head;
 pub use shape::AttentionShape;
+pub use steps::{Step, attention_to_steps};
 use tasks::{Backward, Forward, Inputs, Weights};
 
 use crate::aligned::Scratch;
@@ -101,18 +106,26 @@ fn forward_few(
 ) {
     let out = SendPtr(out.as_mut_ptr());
     let lse = lse.map(|lse| SendPtr(lse.as_mut_ptr()));
-    let groups = match threads() {
-        threads if shape.batch.is_multiple_of(threads) => 1,
-        threads => threads.min(shape.heads),
-    };
+    let groups = groups_of_heads(shape);
     let multiply_adds = 2 * shape.batch * shape.query_len * shape.key_len * shape.width();
     parallel_for_work(shape.batch * groups, multiply_adds, WORTH_SHARING, |task| {
-        let (sequence, group) = (task / groups, task % groups);
-        let heads = shape.heads * group / groups..shape.heads * (group + 1) / groups;
+        let (sequence, heads) = (task / groups, heads_of_group(shape, task % groups, groups));
         if !heads.is_empty() {
             dispatch_in(shape.precision, Few { shape, sequence, heads, q, k, v, key_mask, out, lse });
         }
     });
+}
+
+/// Groups of heads that are tasks of their own: where sequences alone are not a task for each thread.
+fn groups_of_heads(shape: &AttentionShape) -> usize {
+    match threads() {
+        threads if shape.batch.is_multiple_of(threads) => 1,
+        threads => threads.min(shape.heads),
+    }
+}
+
+fn heads_of_group(shape: &AttentionShape, group: usize, groups: usize) -> Range<usize> {
+    shape.heads * group / groups..shape.heads * (group + 1) / groups
 }
 
 /// How many elements hold what [`self_attention`] keeps: queries, keys and values in bf16, two of which share an element.

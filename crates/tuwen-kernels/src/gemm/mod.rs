@@ -16,6 +16,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod halves;
 mod kernel;
 mod long_sums;
 #[cfg(target_arch = "aarch64")]
@@ -26,6 +27,7 @@ mod portable;
 mod product;
 mod reduced;
 
+pub(crate) use halves::HalfRef;
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
 pub(crate) use long_sums::product_of_long_sums;
 pub(crate) use own::OwnProduct;

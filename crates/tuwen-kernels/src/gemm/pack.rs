@@ -186,6 +186,20 @@ pub(crate) trait Right: Sync {
     /// The CPU has the instruction set of `K`; panels and depth lie within the operand; `out` is as long as
     /// [`Panels::stored`] says.
     unsafe fn pack<K: Kernel>(&self, depth: Range<usize>, panels: Range<usize>, out: &mut [f32]);
+
+    /// Packs them in units of bf16, where the operand needs no rounding; else it does nothing and is false.
+    ///
+    /// # Safety
+    /// As for [`Right::pack`]; `units` is as long as [`super::ReducedPanels`] says.
+    #[inline(always)]
+    unsafe fn pack_units<K: Kernel>(
+        &self,
+        _depth: Range<usize>,
+        _panels: Range<usize>,
+        _units: &mut [u32],
+    ) -> bool {
+        false
+    }
 }
 
 /// Rows that are copied before the next block or panel gets its turn: they stay in the cache until all have read them.

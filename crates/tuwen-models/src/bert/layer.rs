@@ -65,15 +65,16 @@ impl BertLayer {
         self.after_attention(&self.attention.forward(x, mask, pass), states, at, pass)
     }
 
-    /// The same for the next tokens of sequences whose keys and values were kept.
+    /// The same for the next tokens of sequences, as [`MultiHeadAttention::forward_cached`] has it.
     pub(super) fn forward_cached(
         &self,
         x: &Tensor,
-        cache: &mut Option<KeyValues>,
+        steps: &mut Vec<KeyValues>,
+        rows: &[Vec<u32>],
         states: &[EncoderStates],
         at: usize,
     ) -> Tensor {
-        self.after_attention(&self.attention.forward_cached(x, cache), states, at, &Pass::eval())
+        self.after_attention(&self.attention.forward_cached(x, steps, rows), states, at, &Pass::eval())
     }
 
     fn after_attention(&self, x: &Tensor, states: &[EncoderStates], at: usize, pass: &Pass) -> Tensor {
@@ -133,8 +134,8 @@ impl NormedAttention {
         self.norm.forward(&pass.residual(x, |residual| self.attention.forward(x, mask, residual)))
     }
 
-    fn forward_cached(&self, x: &Tensor, cache: &mut Option<KeyValues>) -> Tensor {
-        self.norm.forward(&self.attention.forward_cached(x, cache, x))
+    fn forward_cached(&self, x: &Tensor, steps: &mut Vec<KeyValues>, rows: &[Vec<u32>]) -> Tensor {
+        self.norm.forward(&self.attention.forward_cached(x, steps, rows, x))
     }
 }
 

@@ -141,9 +141,9 @@ impl Bert {
         cache: &mut DecoderCache,
     ) -> Tensor {
         let mut hidden = self.embeddings.forward(tokens, cache.len());
-        cache.layers.resize(self.layers.len(), None);
-        for (i, (layer, kept)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
-            hidden = layer.forward_cached(&hidden, kept, states, i);
+        cache.begin_step(self.layers.len(), tokens.batch());
+        for (i, (layer, steps)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+            hidden = layer.forward_cached(&hidden, steps, &cache.rows, states, i);
         }
         hidden
     }

@@ -203,15 +203,21 @@ impl Part {
 }
 
 /// Keys and values of the tokens that a decoder has seen. It begins empty.
+///
+/// They stay where each step made them, those of texts that do not go on as well: a cache grows and goes on with other
+/// texts without a copy.
 #[derive(Clone, Default)]
 pub struct DecoderCache {
-    pub(super) layers: Vec<Option<KeyValues>>,
+    /// Those of each step, layer by layer.
+    pub(super) layers: Vec<Vec<KeyValues>>,
+    /// Of each step, the row that belongs to each text.
+    pub(super) rows: Vec<Vec<u32>>,
 }
 
 impl DecoderCache {
     /// Tokens of a sequence.
     pub fn len(&self) -> usize {
-        self.layers.iter().flatten().next().map_or(0, KeyValues::tokens)
+        self.layers.first().map_or(0, |steps| steps.iter().map(KeyValues::tokens).sum())
     }
 
     /// Numbers that are kept.
@@ -226,8 +232,14 @@ impl DecoderCache {
 
     /// Goes on with some of the sequences, by their numbers: the beams that were chosen, or those that have not ended.
     pub fn select(&mut self, sequences: &[u32]) {
-        for layer in self.layers.iter_mut().flatten() {
-            *layer = layer.select(sequences);
+        for rows in &mut self.rows {
+            *rows = sequences.iter().map(|&sequence| rows[sequence as usize]).collect();
         }
+    }
+
+    /// Makes room for a step of so many sequences, whose rows are their own.
+    pub(super) fn begin_step(&mut self, layers: usize, sequences: usize) {
+        self.layers.resize_with(layers, Vec::new);
+        self.rows.push((0..sequences as u32).collect());
     }
 }

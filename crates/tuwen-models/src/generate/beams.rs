@@ -82,9 +82,8 @@ fn candidates(
     rows_of_each: usize,
     scoring: &Scoring<'_>,
 ) -> Result<Vec<Vec<Candidate>>, GenerationError> {
-    let (values, vocabulary) = (logits.to_vec(), logits.last_dim());
-    let beams = scoring.config.num_beams;
-    let found = each_row(open.len() * beams, |i| {
+    let (vocabulary, beams) = (logits.last_dim(), scoring.config.num_beams);
+    let found = each_row(logits, open.len() * beams, |i, values| {
         let (place, beam) = (i / beams, i % beams);
         // Beams without a text of their own matter only where there are fewer tokens than candidates.
         if beam >= rows_of_each && vocabulary >= scoring.kept {
@@ -103,8 +102,8 @@ impl Scoring<'_> {
     /// The best continuations of one beam.
     fn of_beam(&self, search: &Search<'_>, number: usize, row: &Row<'_>) -> Vec<Candidate> {
         let beam = &search.beams[number];
-        let scores =
-            row.log_probabilities(&beam.ids, &self.processors).into_iter().map(|score| score + beam.sum);
+        let mut sums = row.log_probabilities(&beam.ids, &self.processors);
+        sums.iter_mut().for_each(|score| *score += beam.sum);
         let candidate = |(token, rank, sum)| Candidate {
             beam: number,
             token,
@@ -113,14 +112,14 @@ impl Scoring<'_> {
             log_probability: row.log_probability(token),
         };
         if !self.config.do_sample {
-            let best = greatest(scores, self.kept).into_iter();
+            let best = greatest(&sums, self.kept).into_iter();
             return best.map(|(token, sum)| candidate((token, sum, sum))).collect();
         }
         // Those that are greatest after a draw from Gumbel's distribution are a draw without replacement.
         let name = [self.config.seed, search.start.stream, beam.ids.len() as u64, number as u64];
         let mut rng = Rng::new(&name);
-        let sums: Vec<f32> = scores.collect();
-        let drawn = greatest(sums.iter().map(|sum| sum + gumbel(&mut rng)), self.kept).into_iter();
+        let ranks: Vec<f32> = sums.iter().map(|sum| sum + gumbel(&mut rng)).collect();
+        let drawn = greatest(&ranks, self.kept).into_iter();
         drawn.map(|(token, rank)| candidate((token, rank, sums[token as usize]))).collect()
     }
 

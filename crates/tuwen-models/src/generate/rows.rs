@@ -1,8 +1,8 @@
 //! One row of logits: what is probable in it.
 
-use tuwen_kernels::parallel_chunks_mut;
+use tuwen_kernels::{log_sum_exp, parallel_chunks_mut};
+use tuwen_tensor::Tensor;
 
-use super::warpers::softmax;
 use super::{GenerationError, Processor};
 
 /// A row of logits, and what is made of it.
@@ -15,10 +15,7 @@ impl<'a> Row<'a> {
     /// # Errors
     /// Logits that are not numbers.
     pub fn new(logits: &'a [f32]) -> Result<Self, GenerationError> {
-        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // The probability of the greatest is one part of the sum of all.
-        let probability = softmax(logits).into_iter().fold(0.0, f32::max);
-        let log_sum = greatest - probability.ln();
+        let log_sum = log_sum_exp(logits);
         if log_sum.is_finite() { Ok(Self { logits, log_sum }) } else { Err(GenerationError::NotFinite) }
     }
 
@@ -42,28 +39,69 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Results of `work` on each of `count` rows, by all threads.
+/// Results of `work` on each of `count` rows, with the values of `logits`, by all threads.
 pub fn each_row<T: Send>(
+    logits: &Tensor,
     count: usize,
-    work: impl Fn(usize) -> Result<T, GenerationError> + Sync,
+    work: impl Fn(usize, &[f32]) -> Result<T, GenerationError> + Sync,
 ) -> Result<Vec<T>, GenerationError> {
     let mut slots: Vec<Option<Result<T, GenerationError>>> = (0..count).map(|_| None).collect();
-    parallel_chunks_mut(&mut slots, 1, |i, slot| slot[0] = Some(work(i)));
+    logits.with_values(|values| {
+        parallel_chunks_mut(&mut slots, 1, |i, slot| slot[0] = Some(work(i, values)));
+    });
     slots.into_iter().flatten().collect()
 }
 
+/// Scores that are compared with the least of the greatest at once: nearly always all of them are behind it.
+const TOGETHER: usize = 64;
+
 /// The `count` greatest scores with their numbers, the greatest first; of equal ones the first.
-pub fn greatest(scores: impl Iterator<Item = f32>, count: usize) -> Vec<(u32, f32)> {
+pub fn greatest(scores: &[f32], count: usize) -> Vec<(u32, f32)> {
     let mut best: Vec<(u32, f32)> = Vec::with_capacity(count + 1);
     let mut least = f32::NEG_INFINITY;
-    for (score, number) in scores.zip(0..) {
-        if best.len() == count && score <= least {
+    for (first, together) in (0..).step_by(TOGETHER).zip(scores.chunks(TOGETHER)) {
+        if best.len() == count && !together.iter().fold(false, |ahead, &score| ahead | (score > least)) {
             continue;
         }
-        let at = best.partition_point(|&(_, other)| other >= score);
-        best.insert(at, (number, score));
-        best.truncate(count);
-        least = best.last().map_or(least, |&(_, score)| score);
+        for (number, &score) in (first..).zip(together) {
+            if best.len() == count && score <= least {
+                continue;
+            }
+            let at = best.partition_point(|&(_, other)| other >= score);
+            best.insert(at, (number, score));
+            best.truncate(count);
+            least = best.last().map_or(least, |&(_, score)| score);
+        }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_are_those_of_a_stable_sort() {
+        let scores: Vec<f32> = (0..1000).map(|i| ((i * 7919) % 251) as f32).collect();
+        let mut sorted: Vec<(u32, f32)> = (0..).zip(scores.iter().copied()).collect();
+        sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for count in [1, 6, 100, 1000] {
+            assert_eq!(greatest(&scores, count), sorted[..count]);
+        }
+        assert_eq!(greatest(&[f32::NEG_INFINITY; 3], 2).len(), 2);
+    }
+
+    #[test]
+    fn the_log_of_a_probability_is_that_of_the_softmax() {
+        let logits: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() * 5.0).collect();
+        let probabilities = crate::generate::warpers::softmax(&logits);
+        let row = Row::new(&logits).expect("finite");
+        for (token, probability) in (0..).zip(probabilities) {
+            assert!((row.log_probability(token) - probability.ln()).abs() < 1e-5, "token {token}");
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            let logits = [0.0, bad, 1.0];
+            assert!(matches!(Row::new(&logits), Err(GenerationError::NotFinite)), "{bad}");
+        }
+    }
 }

@@ -88,14 +88,13 @@ fn choose(
     logits: &Tensor,
     choice: &Choice,
 ) -> Result<(), GenerationError> {
-    let (values, vocabulary) = (logits.to_vec(), logits.last_dim());
-    let chosen = each_row(open.len(), |i| {
+    let vocabulary = logits.last_dim();
+    let chosen = each_row(logits, open.len(), |i, values| {
         let text = &texts[open[i]];
         let row = Row::new(&values[rows[i] as usize * vocabulary..][..vocabulary])?;
         let mut rng = text.rng.clone();
         let scores = row.logits(&text.ids, &choice.processors);
-        let id =
-            if choice.do_sample { draw(&scores, &mut rng) } else { greatest(scores.into_iter(), 1)[0].0 };
+        let id = if choice.do_sample { draw(&scores, &mut rng) } else { greatest(&scores, 1)[0].0 };
         Ok((id, row.log_probability(id), rng))
     })?;
     for (&i, (id, log_probability, rng)) in open.iter().zip(chosen) {

@@ -9,7 +9,7 @@ use tuwen_kernels::{
 use super::ledger::{Held, HeldPacked, compute};
 use crate::Targets;
 use crate::device::{
-    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, Weight,
+    Buffer, Device, Epilogue, MlpGradients, MlpWeights, Normed, Packed, SelfAttended, StepBuffers, Weight,
 };
 
 /// The device whose buffers have lengths and no memory.
@@ -195,6 +195,13 @@ impl Device for Meter {
         compute(&module, attention_products(2, shape), k.len() + v.len());
         let lse = hold(module.clone(), shape.batch * shape.heads * shape.query_len);
         (hold(module, q.len()), lse)
+    }
+
+    fn attention_to_steps(&self, q: &Buffer, steps: &[StepBuffers<'_>], shape: &AttentionShape) -> Buffer {
+        let module = module_of(&[q]);
+        let keys_values = steps.iter().flat_map(|step| step.keys_values).map(Buffer::len).sum();
+        compute(&module, attention_products(2, shape), keys_values);
+        hold(module, q.len())
     }
 
     fn attention_backward(

@@ -3,6 +3,7 @@
 use tuwen_kernels::{AttentionShape, Dropout, Precision};
 
 use crate::Tensor;
+use crate::device::StepBuffers;
 use crate::tape::{needs_tape, record};
 
 /// Which keys a query sees.
@@ -77,6 +78,37 @@ pub fn attention(
             |(gradient, input): (_, &Tensor)| Tensor::from_buffer(device, gradient, input.shape());
         gradients.into_iter().zip(&saved).map(with_shape).map(Some).collect()
     })
+}
+
+/// Keys and values of the tokens of one step of writing.
+#[derive(Clone, Copy)]
+pub struct StepStates<'a> {
+    /// `[rows, tokens, width]` each.
+    pub keys_values: [&'a Tensor; 2],
+    /// The row that belongs to each of the sequences that ask now.
+    pub rows: &'a [u32],
+}
+
+/// Causal [`attention`] of the next tokens of sequences to those of all steps one after the other, of which theirs are the
+/// last; not recorded.
+///
+/// Shapes: q and result `[batch, queries, width]`.
+pub fn attention_to_steps<'a>(
+    q: &Tensor,
+    steps: &[StepStates<'a>],
+    heads: usize,
+    precision: Precision,
+) -> Tensor {
+    let buffers = |step: &StepStates<'a>| StepBuffers {
+        keys_values: step.keys_values.map(Tensor::buffer),
+        tokens: step.keys_values[0].shape()[1],
+        rows: step.rows,
+    };
+    let steps: Vec<StepBuffers> = steps.iter().map(buffers).collect();
+    let [batch, _, width] = q.dims();
+    let keys = [batch, steps.iter().map(|step| step.tokens).sum(), width];
+    let shape = shape(&q.dims(), &keys, heads, &AttentionMask::CAUSAL, precision.of_activations());
+    Tensor::from_buffer(q.device(), q.device().attention_to_steps(q.buffer(), &steps, &shape), q.shape())
 }
 
 /// The attention probabilities `[batch, heads, queries, keys]`; not recorded.

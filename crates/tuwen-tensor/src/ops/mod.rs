@@ -25,7 +25,7 @@ mod softmax;
 
 pub use activation::activate;
 pub use arithmetic::{add, exp, mean_axis, mul, repeat_axis, scale, sum};
-pub use attention::{AttentionMask, attention, attention_weights};
+pub use attention::{AttentionMask, StepStates, attention, attention_to_steps, attention_weights};
 pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{BatchStatistics, batch_norm};
 pub use concat::{concat, narrow};

@@ -154,6 +154,10 @@ pub(super) unsafe fn pack_bf16<K: Kernel>(
     units: &mut [u32],
 ) {
     let (panels, stored_units) = (Panels::count(columns), Reduction::Bf16.units(depth.len()));
+    // SAFETY: the caller's contract.
+    if unsafe { b.pack_units::<K>(depth.clone(), first..first + panels, units) } {
+        return;
+    }
     let mut rows = Scratch::take(ROWS * Panels::stored(columns, 0..panels));
     for unit in (0..stored_units).step_by(ROWS / 2) {
         let from = (depth.start + 2 * unit).min(depth.end);
