@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tuwen_data::loader::{Batch, Loader, LoaderOptions, Survey};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions};
 use tuwen_data::tokenizer::{ClipTokenizer, Overflow};
 use tuwen_eval::Classes;
 use tuwen_models::clip::{ClipImageProcessor, TokenIds};
@@ -120,13 +120,6 @@ impl Parts {
     pub(crate) fn loader(&self) -> &Loader {
         &self.loader
     }
-
-    /// What some samples say of all.
-    pub(crate) fn survey(&self) -> Survey {
-        /// Enough for a mean, and read in a moment.
-        const SAMPLES: usize = 32;
-        self.loader.survey(SAMPLES)
-    }
 }
 
 /// Image-text pairs of the recipe's data sets in batches.
@@ -142,11 +135,6 @@ impl ContrastiveData {
     /// Weights that leave nothing, or data that do not fill a batch.
     pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
         Ok(Self { parts: Parts::new(recipe, sources, Images::of(&preparation), |_| ())?, preparation })
-    }
-
-    /// What some samples say of all.
-    pub fn survey(&self) -> Survey {
-        self.parts.survey()
     }
 }
 

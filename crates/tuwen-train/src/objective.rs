@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tuwen_data::loader::{Loader, Share};
+use tuwen_data::loader::{Loader, Share, Survey};
 use tuwen_nn::{Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, ops};
 
@@ -82,6 +82,13 @@ pub trait BatchSource {
     /// What each of several data sets gives to an epoch.
     fn shares(&self) -> Vec<Share> {
         self.loader().map(Loader::shares).unwrap_or_default()
+    }
+
+    /// What some samples say of all.
+    fn survey(&self) -> Survey {
+        /// Enough for a mean, and read in a moment.
+        const SAMPLES: usize = 32;
+        self.loader().map(|loader| loader.survey(SAMPLES)).unwrap_or_default()
     }
 
     /// What could not be read so far, in words: files that were cut, and samples.

@@ -23,11 +23,12 @@ use crate::classification::Classification;
 use crate::contrastive::Contrastive;
 use crate::data::{ClassificationData, ContrastiveData, Preparation};
 use crate::grounded::{
-    self, Fused, FusedAnswers, FusedData, Grounded, GroundedData, Judge, JudgedData, Planned,
+    self, AnswersOnShapes, Fused, FusedAnswers, FusedData, FusedOnShapes, Grounded, GroundedData,
+    GroundedOnShapes, Judge, JudgeOnShapes, JudgedData, Planned, Sketch,
 };
 use crate::memory::{ClipOnShapes, Plan};
 use crate::recipe::{Loss, Model, Vision};
-use crate::{Recipe, Sources, Start, TrainError, Trainer, adapter};
+use crate::{BatchSource, Recipe, Sources, Start, TrainError, Trainer, adapter};
 
 /// Says whether a run may take the memory of its plan.
 pub type Allowed<'a> = &'a dyn Fn(&Plan) -> Result<(), TrainError>;
@@ -50,7 +51,7 @@ pub fn contrastive(
     let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
     let survey = data.survey();
     let on_shapes = ClipOnShapes::new(&config, &preparation, &survey)?;
-    allowed(&Plan::new(&recipe, Arc::new(on_shapes), &survey))?;
+    allowed(&Plan::new(&recipe, on_shapes, &survey))?;
     let clip = Clip::new(&config, scope)?;
     let objective = Contrastive::new(clip, config, preparation, &recipe);
     if !recipe.export.adapter {
@@ -94,7 +95,8 @@ pub fn blip(
     let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
     let data = GroundedData::new(&recipe, sources, preparation.clone())?;
     let survey = data.survey();
-    allowed(&Plan::new(&recipe, Grounded::on_shapes(&config, &preparation, &survey), &survey))?;
+    let on_shapes = GroundedOnShapes(Sketch::new(&config, &preparation, &survey));
+    allowed(&Plan::new(&recipe, on_shapes, &survey))?;
     let blip = Blip::new(&config, scope)?;
     let objective = Grounded::new(blip, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -113,7 +115,8 @@ pub fn nlvr2(
     let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
     let data = JudgedData::new(&recipe, sources, preparation.clone())?;
     let survey = data.survey();
-    allowed(&Plan::new(&recipe, Judge::on_shapes(&config, &preparation, &survey), &survey))?;
+    let on_shapes = JudgeOnShapes(Sketch::new(&config, &preparation, &survey));
+    allowed(&Plan::new(&recipe, on_shapes, &survey))?;
     let blip = Blip::new(&config, scope)?;
     let objective = Judge::new(blip, config, preparation, &recipe).with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -132,7 +135,8 @@ pub fn albef(
     let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
     let data = FusedData::new(&recipe, sources, preparation.clone())?;
     let survey = data.survey();
-    allowed(&Plan::new(&recipe, Fused::on_shapes(&config, &preparation, &survey), &survey))?;
+    let on_shapes = FusedOnShapes(Sketch::new(&config, &preparation, &survey));
+    allowed(&Plan::new(&recipe, on_shapes, &survey))?;
     let albef = Albef::new(&config, scope)?;
     let objective = Fused::new(albef, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)
@@ -151,7 +155,8 @@ pub fn albef_vqa(
     let Planned { config, preparation, scope, notes } = grounded::albef_parts(&recipe, sources, start)?;
     let data = GroundedData::of_answers(&recipe, sources, preparation.clone())?;
     let survey = data.survey();
-    allowed(&Plan::new(&recipe, FusedAnswers::on_shapes(&config, &preparation, &survey), &survey))?;
+    let on_shapes = AnswersOnShapes(Sketch::new(&config, &preparation, &survey));
+    allowed(&Plan::new(&recipe, on_shapes, &survey))?;
     let albef = Albef::new(&config, scope)?;
     let objective = FusedAnswers::new(albef, config, preparation, &recipe)?.with_notes(notes);
     Trainer::new(recipe, objective, data, start)

@@ -1,30 +1,13 @@
 //! The memory that a run takes is the memory that was estimated. Alone in its file: it looks at the whole process.
 
+mod common;
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
 use tuwen_train::memory::Plan;
 use tuwen_train::{Outcome, Recipe, Sources, Start, TrainError, setup};
-
-/// Pictures of two colours as 24-bit BMP.
-fn write_pictures(folder: &Path) {
-    const SIDE: u32 = 40;
-    for (class, colour) in [("red", [20, 30, 200]), ("green", [30, 190, 40])] {
-        fs::create_dir_all(folder.join(class)).expect("created");
-        for number in 0..64_u8 {
-            let pixels = 3 * SIDE * SIDE;
-            let mut file = b"BM".to_vec();
-            for word in [54 + pixels, 0, 54, 40, SIDE, SIDE, 24 << 16 | 1, 0, pixels, 0, 0, 0, 0] {
-                file.extend(word.to_le_bytes());
-            }
-            file.extend(
-                (0..SIDE * SIDE).flat_map(|i| colour.map(|c: u8| c.wrapping_add(i as u8 % (number + 1)))),
-            );
-            fs::write(folder.join(class).join(format!("{number}.bmp")), file).expect("written");
-        }
-    }
-}
 
 fn recipe(directory: &Path, train: &str) -> Recipe {
     let text = format!(
@@ -65,7 +48,12 @@ fn peak() -> Option<u64> {
 #[test]
 fn a_run_takes_what_was_estimated() {
     let directory = tempfile::tempdir().expect("a directory");
-    write_pictures(&directory.path().join("pictures"));
+    common::write_pictures(
+        &directory.path().join("pictures"),
+        40,
+        64,
+        &[("red", [20, 30, 200]), ("green", [30, 190, 40])],
+    );
     let total = |train: &str| plan(recipe(directory.path(), train)).estimate().expect("a network").total();
 
     let whole = plan(recipe(directory.path(), ""));

@@ -1,6 +1,8 @@
 //! The memory that a run of BLIP or ALBEF takes is the memory that was estimated. Each run is a process of its own, whose
 //! height is its own too.
 
+mod common;
+
 use std::cell::Cell;
 use std::fs;
 use std::ops::ControlFlow;
@@ -14,7 +16,8 @@ use tuwen_train::{Recipe, Sources, Start, TrainError, setup};
 /// What a process of the test is to run.
 const CONFIGURATION: &str = "TUWEN_TEST_CONFIGURATION";
 
-/// Samples, and words of the vocabulary.
+/// Side of the pictures in pixels, samples, and words of the vocabulary.
+const SIDE: u32 = 40;
 const SAMPLES: u32 = 96;
 const WORDS: u32 = 6000;
 
@@ -32,18 +35,6 @@ const CONFIGURATIONS: [[&str; 3]; 8] = [
 
 const EVERYTHING: &str = "blip = { vqa = 1.0, texts_per_image = 2, momentum = 0.99, queue_size = 960 }";
 
-/// A picture of one colour as 24-bit BMP.
-fn picture(number: u32) -> Vec<u8> {
-    const SIDE: u32 = 40;
-    let pixels = 3 * SIDE * SIDE;
-    let mut file = b"BM".to_vec();
-    for word in [54 + pixels, 0, 54, 40, SIDE, SIDE, 24 << 16 | 1, 0, pixels, 0, 0, 0, 0] {
-        file.extend(word.to_le_bytes());
-    }
-    file.resize(54 + pixels as usize, number as u8);
-    file
-}
-
 /// So many words, which differ from text to text.
 fn words(number: u32, count: u32) -> String {
     let word = |place| format!("word{}", (number * 31 + place * 7) % WORDS);
@@ -56,7 +47,8 @@ fn write_data(directory: &Path) {
     fs::create_dir_all(&pictures).expect("created");
     let mut sentences = Vec::new();
     for number in 0..SAMPLES {
-        fs::write(pictures.join(format!("{number}.bmp")), picture(number)).expect("written");
+        let picture = common::bmp(SIDE, std::iter::repeat_n(number as u8, 3 * (SIDE * SIDE) as usize));
+        fs::write(pictures.join(format!("{number}.bmp")), picture).expect("written");
         let text = json!({
             "captions": [words(number, 6 + number % 7), words(number + 1, 9)],
             "qa": [{"question": words(number, 5), "answers": [words(number, 1), words(number + 2, 2)]}],

@@ -1,29 +1,12 @@
 //! A run in bf16 learns what one in single precision learns.
 
+mod common;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use tuwen_train::{Event, Recipe, Sources, Start, setup};
-
-/// Pictures of 16 pixels and some colours, as 24-bit BMP.
-fn write_pictures(folder: &Path) {
-    const SIDE: u32 = 16;
-    for (class, colour) in [("red", [20, 30, 200]), ("green", [30, 190, 40]), ("blue", [180, 40, 30])] {
-        fs::create_dir_all(folder.join(class)).expect("created");
-        for number in 0..16_u8 {
-            let pixels = 3 * SIDE * SIDE;
-            let mut file = b"BM".to_vec();
-            for word in [54 + pixels, 0, 54, 40, SIDE, SIDE, 24 << 16 | 1, 0, pixels, 0, 0, 0, 0] {
-                file.extend(word.to_le_bytes());
-            }
-            file.extend(
-                (0..SIDE * SIDE).flat_map(|i| colour.map(|c: u8| c.wrapping_add(i as u8 % (number + 1)))),
-            );
-            fs::write(folder.join(class).join(format!("{number}.bmp")), file).expect("written");
-        }
-    }
-}
 
 /// The losses of a run.
 fn losses(directory: &Path, precision: &str) -> Vec<f64> {
@@ -57,7 +40,8 @@ fn losses(directory: &Path, precision: &str) -> Vec<f64> {
 #[test]
 fn bf16_learns_what_f32_learns() {
     let directory = tempfile::tempdir().expect("a directory");
-    write_pictures(&directory.path().join("pictures"));
+    let colours = [("red", [20, 30, 200]), ("green", [30, 190, 40]), ("blue", [180, 40, 30])];
+    common::write_pictures(&directory.path().join("pictures"), 16, 16, &colours);
     let (single, reduced) = (losses(directory.path(), "f32"), losses(directory.path(), "bf16"));
     assert_eq!((single.len(), reduced.len()), (32, 32));
     assert_ne!(single, reduced, "the recipe decides what is multiplied");

@@ -73,9 +73,18 @@ impl Embeddings {
 
     /// Dot products of each row here with each row there: `[self.len()][other.len()]`.
     pub fn dot(&self, other: &Self) -> Vec<Vec<f32>> {
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum();
         self.rows().map(|row| other.rows().map(|column| dot(row, column)).collect()).collect()
     }
+
+    /// The dot product of one row here with one row there.
+    pub fn dot_of_rows(&self, row: usize, other: &Self, other_row: usize) -> f32 {
+        dot(self.row(row), other.row(other_row))
+    }
+}
+
+/// The sum of products, in order.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Divides by the length, as `torch.nn.functional.normalize` does.

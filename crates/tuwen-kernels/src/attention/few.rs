@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::AttentionShape;
 use super::head::Head;
 use crate::aligned::Scratch;
-use crate::gemm::{HalfRef, Kernel, MatRef, OwnProduct, OwnTask, Target};
+use crate::gemm::{Kernel, MatRef, OwnProduct, OwnTask, Right, Target};
 use crate::threads::SendPtr;
 
 /// At most so many queries of a sequence are few: with more, keys and values are packed as a whole.
@@ -90,31 +90,44 @@ impl Few<'_> {
         head: &Head,
         block: &Range<usize>,
     ) -> P::Packed {
-        let &AttentionShape { key_len, head_dim: cols, .. } = self.shape;
-        let (rows, row_stride, col_stride) = (block.len(), self.shape.width(), 1);
-        let start = head.start(key_len, row_stride) + block.start * row_stride;
         let of = match side {
             Side::Keys => self.k,
             Side::Values => self.v,
         };
-        let (depth, columns) = match side {
-            Side::Keys => (0..cols, 0..rows),
-            Side::Values => (0..rows, 0..cols),
-        };
-        match of {
-            Rows::F32(data) => {
-                let matrix = MatRef { data: &data[start..], rows, cols, row_stride, col_stride };
-                let matrix = if let Side::Keys = side { matrix.t() } else { matrix };
-                // SAFETY: the same contract; the whole of the matrix.
-                unsafe { P::pack_part::<K>(&matrix, depth, columns) }
-            }
-            Rows::Bf16(data) => {
-                let matrix = HalfRef { data: &data[start..], rows, cols, row_stride, col_stride };
-                let matrix = if let Side::Keys = side { matrix.t() } else { matrix };
-                // SAFETY: as above.
-                unsafe { P::pack_part::<K>(&matrix, depth, columns) }
+        // SAFETY: the same contract.
+        unsafe {
+            match of {
+                Rows::F32(data) => self.pack_of::<K, P, _>(data, side, head, block),
+                Rows::Bf16(data) => self.pack_of::<K, P, _>(data, side, head, block),
             }
         }
+    }
+
+    /// The same of these numbers.
+    ///
+    /// # Safety
+    /// As for [`Few::pack`].
+    #[inline(always)]
+    unsafe fn pack_of<'a, K: Kernel, P: OwnProduct, T: Copy>(
+        &self,
+        data: &'a [T],
+        side: Side,
+        head: &Head,
+        block: &Range<usize>,
+    ) -> P::Packed
+    where
+        MatRef<'a, T>: Right,
+    {
+        let &AttentionShape { key_len, head_dim: cols, .. } = self.shape;
+        let (rows, row_stride, col_stride) = (block.len(), self.shape.width(), 1);
+        let start = head.start(key_len, row_stride) + block.start * row_stride;
+        let rows_of_keys = MatRef { data: &data[start..], rows, cols, row_stride, col_stride };
+        let matrix = match side {
+            Side::Keys => rows_of_keys.t(),
+            Side::Values => rows_of_keys,
+        };
+        // SAFETY: the same contract; the whole of the matrix.
+        unsafe { P::pack_part::<K>(&matrix, 0..matrix.rows, 0..matrix.cols) }
     }
 
     /// The products of queries and keys: `scores [heads, queries, stride]`.

@@ -2,32 +2,12 @@
 
 use std::ops::Range;
 
+use super::MatRef;
 use super::kernel::{Kernel, NARROW, PANEL};
 use super::pack::{Panels, Right};
 use super::reduced::Reduction;
 
-/// A matrix of numbers in bf16, as [`super::MatRef`] is one of f32.
-#[derive(Clone, Copy)]
-pub(crate) struct HalfRef<'a> {
-    pub(crate) data: &'a [u16],
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-    pub(crate) row_stride: usize,
-    pub(crate) col_stride: usize,
-}
-
-impl<'a> HalfRef<'a> {
-    /// The transpose, of the same elements.
-    pub(crate) fn t(self) -> Self {
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            row_stride: self.col_stride,
-            col_stride: self.row_stride,
-            ..self
-        }
-    }
-
+impl<'a> MatRef<'a, u16> {
     /// Where the pairs of a unit stand side by side in each column: they are moved as they are.
     ///
     /// # Safety
@@ -94,7 +74,7 @@ fn join(first: &[u16], second: &[u16], units: &mut [u32]) {
     units.iter_mut().enumerate().for_each(|(i, out)| *out = unit(at(first, i), at(second, i)));
 }
 
-impl Right for HalfRef<'_> {
+impl Right for MatRef<'_, u16> {
     #[inline(always)]
     unsafe fn pack<K: Kernel>(&self, depth: Range<usize>, panels: Range<usize>, out: &mut [f32]) {
         for (index, panel) in panels.zip(out.chunks_mut((PANEL * depth.len()).max(1))) {

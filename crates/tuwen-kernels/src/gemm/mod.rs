@@ -27,7 +27,6 @@ mod portable;
 mod product;
 mod reduced;
 
-pub(crate) use halves::HalfRef;
 pub(crate) use kernel::{Kernel, MAX_ROWS, NARROW, PANEL, Task, dispatch};
 pub(crate) use long_sums::product_of_long_sums;
 pub(crate) use own::OwnProduct;
@@ -46,9 +45,9 @@ use reduced::ReducedBuf;
 
 /// A matrix of any strides.
 #[derive(Debug, Clone, Copy)]
-pub struct MatRef<'a> {
+pub struct MatRef<'a, T = f32> {
     /// The elements; element (i, j) is `data[i * row_stride + j * col_stride]`.
-    pub data: &'a [f32],
+    pub data: &'a [T],
     /// Number of rows.
     pub rows: usize,
     /// Number of columns.
@@ -59,9 +58,9 @@ pub struct MatRef<'a> {
     pub col_stride: usize,
 }
 
-impl<'a> MatRef<'a> {
+impl<'a, T> MatRef<'a, T> {
     /// A row-major matrix.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         assert_eq!(data.len(), rows * cols, "MatRef: {} elements are not [{rows}, {cols}]", data.len());
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }

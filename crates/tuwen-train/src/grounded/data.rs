@@ -1,6 +1,6 @@
 //! Images with captions and questions in batches, as BLIP learns from them.
 
-use tuwen_data::loader::{Batch, Loader, Survey};
+use tuwen_data::loader::{Batch, Loader};
 use tuwen_tensor::Tensor;
 
 use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
@@ -56,11 +56,6 @@ impl GroundedData {
         })?;
         Ok(Self { parts, preparation, settings })
     }
-
-    /// What some samples say of all.
-    pub fn survey(&self) -> Survey {
-        self.parts.survey()
-    }
 }
 
 /// What BLIP would learn from questions alone.
@@ -74,9 +69,7 @@ pub(super) fn part(
     preparation: &GroundedPreparation,
     settings: &Blip,
 ) -> Result<GroundedPart, TrainError> {
-    let size = preparation.image_size;
-    let pixel_values = Tensor::new(&batch.pixel_values, &[batch.keys.len(), 3, size, size]);
-    part_of(pixel_values, batch, preparation, settings)
+    part_of(preparation.pixel_values(batch), batch, preparation, settings)
 }
 
 /// The same with other pixels than those of the batch.

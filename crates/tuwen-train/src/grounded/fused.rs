@@ -5,7 +5,7 @@ mod parts;
 use std::path::Path;
 
 use tuwen_data::dataset;
-use tuwen_data::loader::{Batch, Loader, Survey};
+use tuwen_data::loader::{Batch, Loader};
 use tuwen_eval::{encode, suites};
 use tuwen_models::TokenIds;
 use tuwen_models::albef::{Albef, AlbefConfig};
@@ -181,11 +181,6 @@ impl FusedData {
         let images = Images::of_grounded(&preparation);
         Ok(Self { parts: Parts::new(recipe, sources, images, |_| ())?, preparation })
     }
-
-    /// What some samples say of all.
-    pub fn survey(&self) -> Survey {
-        self.parts.survey()
-    }
 }
 
 impl BatchSource for FusedData {
@@ -200,7 +195,7 @@ impl BatchSource for FusedData {
         let batches_per_epoch = self.batches_per_epoch();
         Box::new(self.parts.epoch(epoch, first).zip(first..).map(move |(parts, batch)| {
             let place = Place { epoch, batch, batches_per_epoch };
-            let pairs = |part: Batch| pairs(pixel_values(&part, &preparation), &part, &preparation);
+            let pairs = |part: Batch| pairs(preparation.pixel_values(&part), &part, &preparation);
             Ok(PlacedBatch { parts: parts?.into_iter().map(pairs).collect::<Result<_, _>>()?, place })
         }))
     }
@@ -208,11 +203,6 @@ impl BatchSource for FusedData {
     fn loader(&self) -> Option<&Loader> {
         Some(self.parts.loader())
     }
-}
-
-fn pixel_values(part: &Batch, preparation: &GroundedPreparation) -> Tensor {
-    let size = preparation.image_size;
-    Tensor::new(&part.pixel_values, &[part.keys.len(), 3, size, size])
 }
 
 /// Pairs as the network takes them.

@@ -38,6 +38,7 @@ pub use matching::Negatives;
 pub use momentum::Teacher;
 pub(crate) use network::{Planned, albef_parts, parts};
 pub use nlvr::{Judge, Judged, JudgedBatch, JudgedData};
+pub(crate) use on_shapes::{AnswersOnShapes, FusedOnShapes, GroundedOnShapes, JudgeOnShapes, Sketch};
 pub use preparation::GroundedPreparation;
 
 use crate::objective::{Loss, Objective, gradients_of};

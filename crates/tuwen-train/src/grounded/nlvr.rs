@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use tuwen_data::dataset;
-use tuwen_data::loader::{Batch, Loader, LoaderOptions, Survey};
+use tuwen_data::loader::{Batch, Loader, LoaderOptions};
 use tuwen_data::rng::Rng;
 use tuwen_models::TokenIds;
 use tuwen_models::blip::{Blip, BlipConfig};
@@ -220,11 +220,6 @@ impl JudgedData {
         let images = Images::of_grounded(&preparation);
         let parts = Parts::new(recipe, sources, images, |options| options.two_images = true)?;
         Ok(Self { parts, preparation, seed: recipe.seed })
-    }
-
-    /// What some samples say of all.
-    pub fn survey(&self) -> Survey {
-        self.parts.survey()
     }
 }
 

@@ -1,7 +1,5 @@
 //! BLIP and ALBEF on shapes, by which the memory of a run is estimated.
 
-use std::sync::Arc;
-
 use tuwen_data::dataset::{Question, Sample};
 use tuwen_data::loader::{Batch, Survey};
 use tuwen_models::albef::{Albef, AlbefConfig, AlbefTask};
@@ -18,64 +16,26 @@ use crate::recipe::{Albef as AlbefSettings, Blip as Settings};
 use crate::{Recipe, TrainError};
 
 /// A network that is to be built, with some of the samples that it will learn from.
-struct Planned<C> {
+pub(crate) struct Sketch<C> {
     config: C,
     preparation: GroundedPreparation,
     seen: Vec<Sample>,
 }
 
-/// What each of the objectives is on shapes.
-struct OfGrounded(Planned<BlipConfig>);
-struct OfJudge(Planned<BlipConfig>);
-struct OfFused(Planned<AlbefConfig>);
-struct OfAnswers(Planned<AlbefConfig>);
+/// A [`Grounded`] on shapes.
+pub(crate) struct GroundedOnShapes(pub Sketch<BlipConfig>);
 
-impl Grounded {
-    /// What a run will take, before the network is made.
-    pub(crate) fn on_shapes(
-        config: &BlipConfig,
-        preparation: &GroundedPreparation,
-        survey: &Survey,
-    ) -> Arc<dyn OnShapes> {
-        Arc::new(OfGrounded(Planned::new(config, preparation, survey)))
-    }
-}
+/// A [`Judge`] on shapes.
+pub(crate) struct JudgeOnShapes(pub Sketch<BlipConfig>);
 
-impl Judge {
-    /// As [`Grounded::on_shapes`].
-    pub(crate) fn on_shapes(
-        config: &BlipConfig,
-        preparation: &GroundedPreparation,
-        survey: &Survey,
-    ) -> Arc<dyn OnShapes> {
-        Arc::new(OfJudge(Planned::new(config, preparation, survey)))
-    }
-}
+/// A [`Fused`] on shapes.
+pub(crate) struct FusedOnShapes(pub Sketch<AlbefConfig>);
 
-impl Fused {
-    /// As [`Grounded::on_shapes`].
-    pub(crate) fn on_shapes(
-        config: &AlbefConfig,
-        preparation: &GroundedPreparation,
-        survey: &Survey,
-    ) -> Arc<dyn OnShapes> {
-        Arc::new(OfFused(Planned::new(config, preparation, survey)))
-    }
-}
+/// A [`FusedAnswers`] on shapes.
+pub(crate) struct AnswersOnShapes(pub Sketch<AlbefConfig>);
 
-impl FusedAnswers {
-    /// As [`Grounded::on_shapes`].
-    pub(crate) fn on_shapes(
-        config: &AlbefConfig,
-        preparation: &GroundedPreparation,
-        survey: &Survey,
-    ) -> Arc<dyn OnShapes> {
-        Arc::new(OfAnswers(Planned::new(config, preparation, survey)))
-    }
-}
-
-impl<C: Clone> Planned<C> {
-    fn new(config: &C, preparation: &GroundedPreparation, survey: &Survey) -> Self {
+impl<C: Clone> Sketch<C> {
+    pub fn new(config: &C, preparation: &GroundedPreparation, survey: &Survey) -> Self {
         let mut seen = survey.seen.clone();
         if seen.is_empty() {
             seen.push(longest(preparation.context_length));
@@ -133,19 +93,19 @@ fn end_of(recipe: &Recipe) -> Place {
 
 /// The parts of a batch of images with captions and questions.
 fn grounded_batch<C: Clone>(
-    planned: &Planned<C>,
+    sketch: &Sketch<C>,
     (recipe, settings): (&Recipe, &Settings),
     parts: BatchParts,
     next: &mut dyn FnMut(usize) -> Batch,
 ) -> Result<GroundedBatch, TrainError> {
     let part = |_| {
-        let (pixel_values, batch) = (planned.images(parts.size), next(parts.size));
-        data::part_of(pixel_values, &batch, &planned.preparation, settings)
+        let (pixel_values, batch) = (sketch.images(parts.size), next(parts.size));
+        data::part_of(pixel_values, &batch, &sketch.preparation, settings)
     };
     Ok(GroundedBatch { parts: (0..parts.count).map(part).collect::<Result<_, _>>()?, place: end_of(recipe) })
 }
 
-impl OnShapes for OfGrounded {
+impl OnShapes for GroundedOnShapes {
     fn pixels(&self) -> usize {
         self.0.pixels()
     }
@@ -156,18 +116,18 @@ impl OnShapes for OfGrounded {
     }
 
     fn train(&self, recipe: &Recipe, parts: BatchParts) -> Result<Sizes, TrainError> {
-        let planned = &self.0;
-        let blip = Blip::new(&planned.config, planned.scope(recipe))?;
+        let sketch = &self.0;
+        let blip = Blip::new(&sketch.config, sketch.scope(recipe))?;
         let_learn(blip.parameters(), recipe)?;
         let network = blip.parameters().clone();
-        let objective = Grounded::new(blip, planned.config.clone(), planned.preparation.clone(), recipe)?;
-        let mut next = planned.batches(recipe.blip.texts_per_image);
+        let objective = Grounded::new(blip, sketch.config.clone(), sketch.preparation.clone(), recipe)?;
+        let mut next = sketch.batches(recipe.blip.texts_per_image);
         let from = (recipe, &recipe.blip);
-        train(&objective, &network, recipe, || grounded_batch(planned, from, parts, &mut next))
+        train(&objective, &network, recipe, || grounded_batch(sketch, from, parts, &mut next))
     }
 }
 
-impl OnShapes for OfJudge {
+impl OnShapes for JudgeOnShapes {
     /// Of two images.
     fn pixels(&self) -> usize {
         2 * self.0.pixels()
@@ -178,15 +138,15 @@ impl OnShapes for OfJudge {
     }
 
     fn train(&self, recipe: &Recipe, parts: BatchParts) -> Result<Sizes, TrainError> {
-        let planned = &self.0;
-        let blip = Blip::new(&planned.config, planned.scope(recipe))?;
+        let sketch = &self.0;
+        let blip = Blip::new(&sketch.config, sketch.scope(recipe))?;
         let_learn(blip.parameters(), recipe)?;
         let network = blip.parameters().clone();
-        let objective = Judge::new(blip, planned.config.clone(), planned.preparation.clone(), recipe);
-        let mut next = planned.batches(1);
+        let objective = Judge::new(blip, sketch.config.clone(), sketch.preparation.clone(), recipe);
+        let mut next = sketch.batches(1);
         let mut part = |_| {
-            let sentences = planned.preparation.beside_images(&next(parts.size).texts)?;
-            let pixel_values = planned.images(2 * parts.size);
+            let sentences = sketch.preparation.beside_images(&next(parts.size).texts)?;
+            let pixel_values = sketch.images(2 * parts.size);
             Ok(Judged { pixel_values, sentences, targets: vec![0; parts.size] })
         };
         let mut batch = || {
@@ -197,7 +157,7 @@ impl OnShapes for OfJudge {
     }
 }
 
-impl OnShapes for OfFused {
+impl OnShapes for FusedOnShapes {
     fn pixels(&self) -> usize {
         self.0.pixels()
     }
@@ -214,13 +174,13 @@ impl OnShapes for OfFused {
     }
 
     fn train(&self, recipe: &Recipe, parts: BatchParts) -> Result<Sizes, TrainError> {
-        let planned = &self.0;
-        let albef = Albef::new(&planned.config, planned.scope(recipe))?;
+        let sketch = &self.0;
+        let albef = Albef::new(&sketch.config, sketch.scope(recipe))?;
         let_learn(albef.parameters(), recipe)?;
         let network = albef.parameters().clone();
-        let objective = Fused::new(albef, planned.config.clone(), planned.preparation.clone(), recipe)?;
-        let mut next = planned.batches(1);
-        let mut part = |_| fused::pairs(planned.images(parts.size), &next(parts.size), &planned.preparation);
+        let objective = Fused::new(albef, sketch.config.clone(), sketch.preparation.clone(), recipe)?;
+        let mut next = sketch.batches(1);
+        let mut part = |_| fused::pairs(sketch.images(parts.size), &next(parts.size), &sketch.preparation);
         let mut batch = || {
             let parts = (0..parts.count).map(&mut part).collect::<Result<_, TrainError>>()?;
             Ok(PlacedBatch::new(parts, end_of(recipe)))
@@ -229,7 +189,7 @@ impl OnShapes for OfFused {
     }
 }
 
-impl OnShapes for OfAnswers {
+impl OnShapes for AnswersOnShapes {
     fn pixels(&self) -> usize {
         self.0.pixels()
     }
@@ -239,16 +199,15 @@ impl OnShapes for OfAnswers {
     }
 
     fn train(&self, recipe: &Recipe, parts: BatchParts) -> Result<Sizes, TrainError> {
-        let planned = &self.0;
+        let sketch = &self.0;
         let AlbefSettings { texts_per_image, .. } = recipe.albef;
-        let albef = Albef::new(&planned.config, planned.scope(recipe))?;
+        let albef = Albef::new(&sketch.config, sketch.scope(recipe))?;
         let_learn(albef.parameters(), recipe)?;
         let network = albef.parameters().clone();
-        let objective =
-            FusedAnswers::new(albef, planned.config.clone(), planned.preparation.clone(), recipe)?;
-        let mut next = planned.batches(texts_per_image);
+        let objective = FusedAnswers::new(albef, sketch.config.clone(), sketch.preparation.clone(), recipe)?;
+        let mut next = sketch.batches(texts_per_image);
         let settings = data::answers_alone(texts_per_image);
         let from = (recipe, &settings);
-        train(&objective, &network, recipe, || grounded_batch(planned, from, parts, &mut next))
+        train(&objective, &network, recipe, || grounded_batch(sketch, from, parts, &mut next))
     }
 }

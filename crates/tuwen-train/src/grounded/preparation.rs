@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tuwen_data::dataset::Question;
+use tuwen_data::loader::Batch;
 use tuwen_data::tokenizer::{BertTokenizer, Cleaning, Overflow, Padding};
 use tuwen_models::TokenIds;
 use tuwen_models::albef::AlbefConfig;
 use tuwen_models::blip::{BlipConfig, BlipImageProcessor, BlipTask};
+use tuwen_tensor::Tensor;
 
 use super::{Asked, CaptionedImages};
 use crate::TrainError;
@@ -61,6 +63,11 @@ impl GroundedPreparation {
             dec: config.tokens.dec,
             grounded_start: config.grounded_start(),
         }
+    }
+
+    /// The images of a part of a batch: `[images, 3, image_size, image_size]`.
+    pub(super) fn pixel_values(&self, part: &Batch) -> Tensor {
+        Tensor::new(&part.pixel_values, &[part.keys.len(), 3, self.image_size, self.image_size])
     }
 
     /// For ALBEF, whose texts all begin with `[CLS]`.

@@ -76,9 +76,9 @@ impl Estimate {
 
 impl Plan {
     /// The plan of a recipe whose network and data are known.
-    pub(crate) fn new(recipe: &Recipe, network: Arc<dyn OnShapes>, survey: &Survey) -> Self {
+    pub(crate) fn new(recipe: &Recipe, network: impl OnShapes + 'static, survey: &Survey) -> Self {
         let data_bytes = survey.image_bytes.map(|bytes| (bytes * survey.samples) as u64);
-        Self { network, recipe: recipe.clone(), data_bytes }
+        Self { network: Arc::new(network), recipe: recipe.clone(), data_bytes }
     }
 
     /// Runs a step on shapes.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tuwen_models::albef::AlbefTask;
 use tuwen_nn::DropoutRates;
 
-use super::train::{is_default, share};
+use super::train::{dropout_rates, is_default, share};
 
 /// What an ALBEF learns to do, which decides its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,8 +85,7 @@ fn is_one(value: &usize) -> bool {
 impl Albef {
     /// What texts leave out.
     pub(crate) fn dropout_rates(&self) -> DropoutRates {
-        let attention = self.attention_dropout.unwrap_or(self.dropout);
-        DropoutRates { hidden: self.dropout as f32, attention: attention as f32 }
+        dropout_rates(self.dropout, self.attention_dropout)
     }
 
     /// How much the copies' opinion counts after so many passes over the data.

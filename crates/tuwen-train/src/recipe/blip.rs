@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tuwen_models::blip::{BlipDialect, BlipTask};
 use tuwen_nn::DropoutRates;
 
-use super::train::{is_default, share};
+use super::train::{dropout_rates, is_default, share};
 
 /// What a BLIP learns to do, which decides its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,8 +142,7 @@ impl Default for Blip {
 impl Blip {
     /// What texts leave out.
     pub(crate) fn dropout_rates(&self) -> DropoutRates {
-        let attention = self.attention_dropout.unwrap_or(self.dropout);
-        DropoutRates { hidden: self.dropout as f32, attention: attention as f32 }
+        dropout_rates(self.dropout, self.attention_dropout)
     }
 
     /// Weight of writing answers.

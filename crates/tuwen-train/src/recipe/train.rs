@@ -1,7 +1,7 @@
 //! Length and rhythm of a run.
 
 use serde::{Deserialize, Serialize};
-use tuwen_nn::PairLoss;
+use tuwen_nn::{DropoutRates, PairLoss};
 use tuwen_tensor::Precision;
 
 use super::{Objective, positive};
@@ -132,6 +132,11 @@ fn default_cache_megabytes() -> usize {
 
 fn default_true() -> bool {
     true
+}
+
+/// What is left out of states and, as much unless given, of attention.
+pub(super) fn dropout_rates(dropout: f64, attention: Option<f64>) -> DropoutRates {
+    DropoutRates { hidden: dropout as f32, attention: attention.unwrap_or(dropout) as f32 }
 }
 
 /// What has to be at least 0 and below 1.

@@ -12,6 +12,7 @@ use tuwen_tensor::{Tensor, no_grad, ops};
 use super::GroundedModel;
 use super::model::PAIRS;
 use super::network::of_length;
+use crate::embeddings::dot;
 use crate::{Embeddings, Error, Pixels};
 
 /// The ability to score pairs of image and text. An image is encoded once, whatever number of texts it is paired with.
@@ -184,7 +185,7 @@ impl<'m> PairScorer<'m> {
         let of_image = |(image, texts_of_image): (&[f32], &Vec<u32>)| {
             let score = |(&text, [other, itm_logit]): (&u32, [f32; 2])| {
                 let text = texts.embeddings.row(text as usize);
-                let similarity = image.iter().zip(text).map(|(a, b)| a * b).sum();
+                let similarity = dot(image, text);
                 PairScore { similarity, itm_logit, itm: (1.0 + (other - itm_logit).exp()).recip() }
             };
             texts_of_image.iter().zip(logits.by_ref()).map(score).collect()

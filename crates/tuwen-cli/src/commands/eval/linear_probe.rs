@@ -153,13 +153,18 @@ fn encode(
     dataset: &dyn Dataset,
     console: &Console,
 ) -> Result<Encoded, Failure> {
-    let Some(cache) = cache else { return encode_all(&embedder, dataset, console) };
+    let all = || -> Result<Encoded, Failure> {
+        let encoded = encode_all(&embedder, dataset, console).map_err(eval_failure)?;
+        encoded.failed.iter().for_each(|reason| console.warn(reason));
+        Ok(encoded)
+    };
+    let Some(cache) = cache else { return all() };
     let place = cache.place(dataset);
     if let Some(encoded) = place.read(dataset, embedder.dim()) {
         console.note(format_args!("{}: features from {}", dataset.name(), place.path().display()));
         return Ok(encoded);
     }
-    let encoded = encode_all(&embedder, dataset, console)?;
+    let encoded = all()?;
     place.write(&encoded)?;
     Ok(encoded)
 }

@@ -71,16 +71,12 @@ impl<'m> Judge<'m> {
             }
             Self::Vectors(embedder, captions) => {
                 let images = Encoder::images(embedder, images);
-                let of_image = |(image, wanted): (&[f32], &Vec<u32>)| {
-                    let cosine = |text: &u32| dot(image, captions.row(*text as usize));
+                let of_image = |(image, wanted): (usize, &Vec<u32>)| {
+                    let cosine = |&text: &u32| images.dot_of_rows(image, captions, text as usize);
                     wanted.iter().map(|text| Verdict { similarity: cosine(text), itm: None }).collect()
                 };
-                images.rows().zip(wanted).map(of_image).collect()
+                wanted.iter().enumerate().map(of_image).collect()
             }
         }
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

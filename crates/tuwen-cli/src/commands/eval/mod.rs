@@ -144,14 +144,14 @@ fn text_failure(error: impl Into<EvalError>) -> Failure {
     Failure::usage(error).hint(hint)
 }
 
-/// Encodes a data set under a progress bar; what cannot be read is named and passed over.
-fn encode_all<E: Encoder>(encoder: &E, dataset: &dyn Dataset, console: &Console) -> Result<Encoded, Failure> {
+/// Encodes a data set under a progress bar.
+fn encode_all<E: Encoder>(
+    encoder: &E,
+    dataset: &dyn Dataset,
+    console: &Console,
+) -> Result<Encoded, EvalError> {
     let mut progress = console.progress(dataset.len() as u64, "images");
-    let encoded = encode(encoder, dataset, &mut |count| progress.advance(count as u64));
-    drop(progress);
-    let encoded = encoded.map_err(eval_failure)?;
-    encoded.failed.iter().for_each(|reason| console.warn(reason));
-    Ok(encoded)
+    encode(encoder, dataset, &mut |count| progress.advance(count as u64))
 }
 
 /// The name of a data set: that of its file.
@@ -213,9 +213,7 @@ fn measure(
 ) -> Result<Status, Failure> {
     suite(name, source, (global, console), [task; 2], |model, dataset| {
         let embedder = model.embedder();
-        let mut progress = console.progress(dataset.len() as u64, "images");
-        let encoded = encode(&embedder, dataset, &mut |count| progress.advance(count as u64))?;
-        drop(progress);
+        let encoded = encode_all(&embedder, dataset, console)?;
         let metrics = metrics(&Measured { model, embedder, dataset, encoded: &encoded })?;
         Ok(Found { metrics, images: encoded.samples.len(), failed: encoded.failed })
     })
