@@ -85,7 +85,7 @@ impl ConvShape {
     }
 
     /// Checks the lengths of the input, the weight and the output where they take part.
-    fn check(&self, operation: &str, x: Option<usize>, weight: Option<usize>, y: Option<usize>) {
+    pub(crate) fn check(&self, operation: &str, x: Option<usize>, weight: Option<usize>, y: Option<usize>) {
         let expected =
             [self.input_len(), self.out_channels * self.window(), self.out_pixels() * self.out_channels];
         for ((name, got), expected) in

@@ -73,7 +73,7 @@ pub use embedding::{gather_rows, scatter_add_rows};
 pub use gemm::{Epilogue, MatRef, PackedB, gemm, has_fast, matmul, matmul_as};
 pub use isa::{Isa, UnknownIsa, UnsupportedIsa, available, force_isa, isa};
 pub use layout::permute;
-pub use maps::{MapEpilogue, MapShape, conv_maps, maps_of, numbers_of, pool_maps};
+pub use maps::{MapEpilogue, MapShape, conv_maps, conv_to_maps, maps_of, numbers_of, pool_maps};
 pub use mlp::{Mlp, MlpBackward, mlp, mlp_backward, mlp_kept_len};
 pub use norm::{
     batch_norm_backward, batch_norm_train, l2_normalize, l2_normalize_backward, layer_norm,

@@ -4,8 +4,8 @@ mod common;
 
 use common::{assert_close, noise, to_f64};
 use tuwen_kernels::{
-    ConvShape, Epilogue, Isa, MapEpilogue, MapShape, PackedConv, Precision, conv_maps, conv2d, isa, maps_of,
-    numbers_of, pool_maps, reference,
+    Activation, ConvShape, Epilogue, Isa, MapEpilogue, MapShape, PackedConv, Precision, conv_maps,
+    conv_to_maps, conv2d, isa, maps_of, numbers_of, permute, pool_maps, reference,
 };
 
 /// bf16 numbers have eight significant bits.
@@ -254,6 +254,49 @@ fn a_result_in_int8_does_not_depend_on_the_batch() {
         let together = run(&x, &all);
         for (x, y) in x.chunks_exact(one.len()).zip(together.chunks_exact(together.len() / all.batch)) {
             assert_eq!(run(x, &one), y);
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_images() {
+    if !have_maps() {
+        return;
+    }
+    let shape =
+        |batch, [height, width]: [usize; 2], in_channels, out_channels, [kernel, stride]: [usize; 2]| {
+            let padding = kernel / 2;
+            ConvShape { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+        };
+    for shape in [
+        shape(1, [1, 1], 3, 32, [3, 2]),
+        shape(2, [7, 4], 3, 64, [3, 2]),
+        shape(1, [33, 50], 3, 32, [3, 2]),
+        shape(3, [16, 19], 1, 96, [3, 1]),
+        shape(2, [9, 40], 4, 32, [5, 3]),
+        shape(1, [6, 17], 3, 32, [1, 1]),
+    ] {
+        let (taps, pixels) = (shape.kernel * shape.kernel, shape.height * shape.width);
+        let x = noise(shape.batch * shape.in_channels * pixels, 1);
+        let weight = noise(shape.out_channels * shape.in_channels * taps, 2);
+        let bias = noise(shape.out_channels, 3);
+        let mut channels_last = vec![f32::NAN; x.len()];
+        permute(&x, &[shape.batch, shape.in_channels, pixels], &[0, 2, 1], &mut channels_last);
+        let plain = reference::conv2d(&to_f64(&channels_last), &to_f64(&weight), &shape);
+        for (relu, exact, tolerance) in [(true, false, ROUNDING), (false, true, ROUNDING * ROUNDING)] {
+            let to = MapShape::of_convolution(&shape, exact);
+            let mut y = vec![f32::NAN; to.stored()];
+            conv_to_maps(&x, &weight, &bias, &shape, relu, exact, &mut y);
+            let activation = if relu { Activation::Relu } else { Activation::Identity };
+            let epilogue = Epilogue { bias: Some(&bias), activation, ..Epilogue::default() };
+            let expected = reference::epilogue(&plain, shape.out_channels, &[], &epilogue);
+            assert_close(&numbers(&y, &to), &expected, tolerance, &format!("{shape:?}"));
+            // The borders are zero: nothing lies where numbers with a rest would leave nothing.
+            let filled = maps(&vec![1.0 + 1.0 / 512.0; to.len()], &to);
+            let depth = to.channels << u32::from(exact);
+            let end = (to.stored() * 2 / depth - 32 - (to.width + 2)) * depth / 2;
+            let is_clear = |(&filled, &y): (&f32, &f32)| filled != 0.0 || y == 0.0;
+            assert!(filled[..end].iter().zip(&y).all(is_clear), "{shape:?}: borders");
         }
     }
 }

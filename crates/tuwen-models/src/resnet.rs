@@ -83,12 +83,10 @@ impl ModifiedResNet {
 
     /// Shapes: `[batch, 3, size, size]` to `[batch, output_dim]`.
     pub fn forward(&self, pixel_values: &Tensor, pass: &Pass) -> Tensor {
-        let mut x = ops::permute(pixel_values, &[0, 2, 3, 1]);
-        pass.record(|| "vision.conv1".into(), || channels_first(&self.stem[0].convolve(&x)));
-        x = self.stem[0].forward(&x, None, true, pass);
-        if let Some(exact) = self.maps(pass) {
-            x = ops::to_maps(&x, exact).unwrap_or(x);
-        }
+        let channels_last = || ops::permute(pixel_values, &[0, 2, 3, 1]);
+        pass.record(|| "vision.conv1".into(), || channels_first(&self.stem[0].convolve(&channels_last())));
+        let maps = self.maps(pass).and_then(|exact| self.stem[0].to_maps(pixel_values, exact));
+        let mut x = maps.unwrap_or_else(|| self.stem[0].forward(&channels_last(), None, true, pass));
         for conv in &self.stem[1..] {
             x = conv.forward(&x, None, true, pass);
         }

@@ -92,7 +92,13 @@ impl ConvBatchNorm {
         if relu { ops::activate(Activation::Relu, &y) } else { y }
     }
 
-    /// Whether what [`ops::to_maps`] gives can be convolved with it: its activations are of this precision, and its weight
+    /// `relu(norm(conv(x)))` of images `[batch, in, height, width]` in inference as [`ops::conv2d_to_maps`] has it, where there is that.
+    pub fn to_maps(&self, x: &Tensor, exact: bool) -> Option<Tensor> {
+        let Folded { weight, bias, .. } = &*self.fold();
+        ops::conv2d_to_maps(x, weight, self.stride, self.padding(), bias, true, exact)
+    }
+
+    /// Whether what [`ops::conv2d_to_maps`] gives can be convolved with it: its activations are of this precision, and its weight
     /// of whole vectors of channels.
     pub fn takes_maps(&self, precision: Precision) -> bool {
         const CHANNELS: usize = 32;

@@ -176,8 +176,15 @@ impl Device for Cpu {
         Packed::new(PackedConv::pack(values(weight), shape, precision))
     }
 
-    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
-        Maps::round(host(x), size, exact)
+    fn conv2d_to_maps(
+        &self,
+        x: &Buffer,
+        parts: [&[f32]; 2],
+        shape: &ConvShape,
+        relu: bool,
+        exact: bool,
+    ) -> Option<Buffer> {
+        Maps::of_images(host(x), parts, shape, relu, exact)
     }
 
     fn halves(&self, x: &Buffer) -> Option<Buffer> {

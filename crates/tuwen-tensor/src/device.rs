@@ -181,15 +181,23 @@ pub trait Device: Send + Sync + Debug {
     fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;
     /// Two-dimensional convolution of `x [batch, height, width, channels]`, then the epilogue.
     fn conv2d(&self, x: &Buffer, weight: &Packed, shape: &ConvShape, epilogue: Epilogue) -> Buffer;
-    /// `x [batch, height, width, channels]` as [`crate::ops::to_maps`] has it, or None where the device has no such form.
-    fn maps(&self, _x: &Buffer, _size: [usize; 4], _exact: bool) -> Option<Buffer> {
+    /// The convolution of images `x [batch, in, height, width]` with weight and bias as [`crate::ops::conv2d_to_maps`] has it, or None where
+    /// the device has no such form.
+    fn conv2d_to_maps(
+        &self,
+        _x: &Buffer,
+        _parts: [&[f32]; 2],
+        _shape: &ConvShape,
+        _relu: bool,
+        _exact: bool,
+    ) -> Option<Buffer> {
         None
     }
     /// `x` in bf16 as [`crate::ops::to_halves`] has it, or None where the device has no such form.
     fn halves(&self, _x: &Buffer) -> Option<Buffer> {
         None
     }
-    /// The numbers of what [`Device::maps`] or [`Device::halves`] made; of other buffers None.
+    /// The numbers of what [`Device::conv2d_to_maps`] or [`Device::halves`] made; of other buffers None.
     fn numbers(&self, _x: &Buffer) -> Option<Buffer> {
         None
     }

@@ -24,14 +24,17 @@ impl Maps {
         buffer.try_storage()
     }
 
-    /// `x [batch, height, width, channels]` as maps, where this CPU computes with them.
-    pub(crate) fn round(
+    /// As [`crate::Device::conv2d_to_maps`].
+    pub(crate) fn of_images(
         x: &[f32],
-        [batch, height, width, channels]: [usize; 4],
+        [weight, bias]: [&[f32]; 2],
+        shape: &ConvShape,
+        relu: bool,
         exact: bool,
     ) -> Option<Buffer> {
-        let shape = MapShape { batch, height, width, channels, exact };
-        shape.is_supported().then(|| Self::filled(shape, |maps| kernels::maps_of(x, &shape, maps)))
+        let to = MapShape::of_convolution(shape, exact);
+        let convolve = |y: &mut [f32]| kernels::conv_to_maps(x, weight, bias, shape, relu, exact, y);
+        to.is_supported().then(|| Self::filled(to, convolve))
     }
 
     /// Writes the numbers, `[batch, height, width, channels]`.

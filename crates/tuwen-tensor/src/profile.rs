@@ -73,8 +73,15 @@ impl Device for Profile {
         timed(|| Cpu.conv2d(x, weight, shape, epilogue), name)
     }
 
-    fn maps(&self, x: &Buffer, size: [usize; 4], exact: bool) -> Option<Buffer> {
-        timed(|| Cpu.maps(x, size, exact), |_| "to_maps".to_owned())
+    fn conv2d_to_maps(
+        &self,
+        x: &Buffer,
+        parts: [&[f32]; 2],
+        shape: &ConvShape,
+        relu: bool,
+        exact: bool,
+    ) -> Option<Buffer> {
+        timed(|| Cpu.conv2d_to_maps(x, parts, shape, relu, exact), |_| "conv2d_to_maps".to_owned())
     }
 
     fn numbers(&self, x: &Buffer) -> Option<Buffer> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tuwen::{Adapter, ModelFiles, Options, write_adapter};
+use tuwen::{Ability, Adapter, ModelFiles, Options, write_adapter};
 use tuwen_nn::{LoraConfig, Parameters, Scope};
 use tuwen_tensor::checkpoint::replace_directory;
 
@@ -55,10 +55,11 @@ pub(crate) fn export(directory: &Path, parameters: &Parameters, recipe: &Recipe)
     })
 }
 
-/// What a model is opened by: the built-in one by its name, others by their path.
-fn name(recipe: &Recipe, path: &Path) -> String {
-    if path == Path::new(tuwen::BUILTIN) {
-        return tuwen::BUILTIN.to_owned();
+/// What a model is opened by: a built-in one by its name, others by their path.
+pub(crate) fn name(recipe: &Recipe, path: &Path) -> String {
+    let built_in = [tuwen::BUILTIN, Ability::Compare.builtin(), Ability::Match.builtin()];
+    if let Some(name) = built_in.into_iter().find(|name| path == Path::new(name)) {
+        return name.to_owned();
     }
     recipe.resolve(path).to_string_lossy().into_owned()
 }

@@ -9,10 +9,11 @@ use tuwen_nn::{ContrastiveLoss, Meanings, Parameters, Pass};
 use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
 
 use crate::data::Preparation;
+use crate::distillation::{self, DISTILLATION};
 use crate::evaluation::{self, Towers};
 use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Eval, ExportType};
-use crate::{Metrics, Recipe, Settings, TrainError, export};
+use crate::{Keys, Metrics, Recipe, Settings, TrainError, export};
 
 /// The name of the loss in the log.
 const LOSS: &str = "contrastive";
@@ -31,6 +32,8 @@ pub struct Pairs {
     pub pixel_values: Tensor,
     /// `[pairs, context]`.
     pub tokens: TokenIds,
+    /// Their vectors as a teacher has them, where there is one.
+    pub taught: Option<Keys>,
 }
 
 /// A CLIP network that learns to match images and captions.
@@ -40,6 +43,7 @@ pub struct Contrastive {
     preparation: Preparation,
     loss: ContrastiveLoss,
     duplicates_are_positives: bool,
+    distillation_weight: f64,
 }
 
 impl Contrastive {
@@ -47,7 +51,8 @@ impl Contrastive {
     pub fn new(clip: Clip, config: ClipConfig, preparation: Preparation, recipe: &Recipe) -> Self {
         let duplicates_are_positives = recipe.train.duplicates_are_positives;
         let loss = ContrastiveLoss::new(recipe.train.loss.into());
-        Self { clip, config, preparation, loss, duplicates_are_positives }
+        let distillation_weight = recipe.distillation.as_ref().map_or(0.0, |settings| settings.weight);
+        Self { clip, config, preparation, loss, duplicates_are_positives, distillation_weight }
     }
 
     /// Unit vectors of the images and of the texts of a batch.
@@ -82,6 +87,12 @@ impl Contrastive {
         }
     }
 
+    /// How far the vectors of a batch are from a teacher's.
+    fn distillation(&self, batch: &ClipBatch, features: &[Tensor; 2]) -> Option<Loss> {
+        let taught = Keys::joined(batch.parts.iter().map(|pairs| pairs.taught.as_ref()))?;
+        Some((DISTILLATION, distillation::loss(features, &taught, self.distillation_weight)))
+    }
+
     /// Which pairs are the same, where those count as right for each other.
     fn meanings(&self, batch: &ClipBatch) -> Option<Meanings> {
         self.duplicates_are_positives.then(|| Meanings::new(&batch.meanings))
@@ -110,10 +121,11 @@ impl Objective for Contrastive {
     }
 
     fn losses(&self, batch: &ClipBatch, pass: &Pass) -> Result<Vec<Loss>, TrainError> {
-        let [image, text] = self.features(batch, pass);
+        let features = self.features(batch, pass);
+        let [image, text] = &features;
         let meanings = self.meanings(batch);
-        let loss = self.loss.forward(&image, &text, &self.clip.temperature(), meanings.as_ref());
-        Ok(vec![(LOSS, loss)])
+        let loss = self.loss.forward(image, text, &self.clip.temperature(), meanings.as_ref());
+        Ok([(LOSS, loss)].into_iter().chain(self.distillation(batch, &features)).collect())
     }
 
     /// A batch of one part is on the tape as a whole. Of a larger one, the features alone are computed first; then the
@@ -123,17 +135,23 @@ impl Objective for Contrastive {
             return Ok(gradients_of(self.losses(batch, pass)?));
         }
         let rehearsal = pass.rehearsal();
-        let [image, text] = no_grad(|| self.features(batch, &rehearsal)).map(|x| x.leaf());
+        let features = no_grad(|| self.features(batch, &rehearsal)).map(|x| x.leaf());
+        let [image, text] = &features;
         let meanings = self.meanings(batch);
         let (mut loss, mut gradients) = (0.0, Gradients::default());
-        for part in self.loss.blocks(&image, &text, || self.clip.temperature(), meanings.as_ref()) {
+        for part in self.loss.blocks(image, text, || self.clip.temperature(), meanings.as_ref()) {
             loss += f64::from(part.item());
             gradients.accumulate(part.backward());
         }
-        let [image, text] = [image, text].map(|x| gradients.take(&x));
+        let mut metrics = Metrics::from([(LOSS.to_owned(), loss)]);
+        if let Some((name, loss)) = self.distillation(batch, &features) {
+            metrics.insert(name.to_owned(), f64::from(loss.item()));
+            gradients.accumulate(loss.backward());
+        }
+        let [image, text] = features.map(|x| gradients.take(&x));
         self.backward(batch, image, &mut gradients, |pairs| self.clip.embed_image(&pairs.pixel_values, pass));
         self.backward(batch, text, &mut gradients, |pairs| self.text(&pairs.tokens, pass));
-        Ok((Metrics::from([(LOSS.to_owned(), loss)]), gradients))
+        Ok((metrics, gradients))
     }
 
     fn after_step(&self) {

@@ -10,6 +10,7 @@ use tuwen_tensor::Tensor;
 
 use crate::classification::LabelledBatch;
 use crate::contrastive::{ClipBatch, Pairs};
+use crate::distillation::Distillation;
 use crate::{BatchSource, GroundedPreparation, Recipe, Sources, TrainError};
 
 /// How images and texts are brought to the form that a network takes.
@@ -126,15 +127,24 @@ impl Parts {
 pub struct ContrastiveData {
     parts: Parts,
     preparation: Preparation,
+    distillation: Option<Arc<Distillation>>,
 }
 
 impl ContrastiveData {
-    /// Mixes the data sets of a recipe.
+    /// Mixes the data sets of a recipe, for a network whose vectors have `dim` numbers.
     ///
     /// # Errors
-    /// Weights that leave nothing, or data that do not fill a batch.
-    pub fn new(recipe: &Recipe, sources: &Sources, preparation: Preparation) -> Result<Self, TrainError> {
-        Ok(Self { parts: Parts::new(recipe, sources, Images::of(&preparation), |_| ())?, preparation })
+    /// Weights that leave nothing, data that do not fill a batch, or a teacher that does not fit.
+    pub fn new(
+        recipe: &Recipe,
+        sources: &Sources,
+        preparation: Preparation,
+        dim: usize,
+    ) -> Result<Self, TrainError> {
+        let parts = Parts::new(recipe, sources, Images::of(&preparation), |_| ())?;
+        let transform = &preparation.processor.transform;
+        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?.map(Arc::new);
+        Ok(Self { parts, preparation, distillation })
     }
 }
 
@@ -146,12 +156,18 @@ impl BatchSource for ContrastiveData {
     }
 
     fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<ClipBatch, TrainError>>> {
-        let preparation = self.preparation.clone();
+        let (preparation, distillation) = (self.preparation.clone(), self.distillation.clone());
         Box::new(self.parts.epoch(epoch, first).map(move |parts| {
             let mut batch = ClipBatch { parts: Vec::new(), meanings: Vec::new() };
             for part in parts? {
                 let pixel_values = preparation.pixel_values(&part);
-                batch.parts.push(Pairs { pixel_values, tokens: preparation.tokens(&part.texts)? });
+                let tokens = preparation.tokens(&part.texts)?;
+                let look = |teacher: &Arc<Distillation>| {
+                    let size = part.pixel_values.len() / part.keys.len().max(1);
+                    teacher.look(part.pixel_values.chunks_exact(size.max(1)), part.texts.iter())
+                };
+                let taught = distillation.as_ref().map(look).transpose()?;
+                batch.parts.push(Pairs { pixel_values, tokens, taught });
                 let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);
                 batch.meanings.extend(part.class_names.into_iter().zip(part.texts).map(meaning));
             }

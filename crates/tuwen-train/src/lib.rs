@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod classification;
 mod contrastive;
 mod data;
+mod distillation;
 mod error;
 mod evaluation;
 mod export;

@@ -48,7 +48,7 @@ pub fn contrastive(
     allowed: Allowed<'_>,
 ) -> Result<Trainer<Contrastive, ContrastiveData>, TrainError> {
     let (config, preparation, scope) = parts(&recipe, sources, start)?;
-    let data = ContrastiveData::new(&recipe, sources, preparation.clone())?;
+    let data = ContrastiveData::new(&recipe, sources, preparation.clone(), config.projection_dim)?;
     let survey = data.survey();
     let on_shapes = ClipOnShapes::new(&config, &preparation, &survey)?;
     allowed(&Plan::new(&recipe, on_shapes, &survey))?;
@@ -93,7 +93,7 @@ pub fn blip(
     allowed: Allowed<'_>,
 ) -> Result<Trainer<Grounded, GroundedData>, TrainError> {
     let Planned { config, preparation, scope, notes } = grounded::parts(&recipe, sources, start)?;
-    let data = GroundedData::new(&recipe, sources, preparation.clone())?;
+    let data = GroundedData::new(&recipe, sources, preparation.clone(), config.image_text_hidden_size)?;
     let survey = data.survey();
     let on_shapes = GroundedOnShapes(Sketch::new(&config, &preparation, &survey));
     allowed(&Plan::new(&recipe, on_shapes, &survey))?;

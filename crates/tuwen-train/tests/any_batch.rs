@@ -7,7 +7,7 @@ use tuwen_data::tokenizer::ClipTokenizer;
 use tuwen_models::clip::{Clip, ClipConfig, ClipImageProcessor, TokenIds};
 use tuwen_nn::{Pass, Scope};
 use tuwen_tensor::{Gradients, Tensor, ops};
-use tuwen_train::{ClipBatch, Contrastive, Metrics, Objective, Pairs, Preparation, Recipe};
+use tuwen_train::{ClipBatch, Contrastive, Keys, Metrics, Objective, Pairs, Preparation, Recipe};
 
 const PAIRS: usize = 12;
 const CONTEXT: usize = 9;
@@ -33,19 +33,21 @@ fn objective(vision: &str, train: &str, bias: bool) -> Contrastive {
     Contrastive::new(clip, config, preparation, &recipe(train))
 }
 
+/// With what a teacher is to count, where a batch has one.
 fn recipe(train: &str) -> Recipe {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("recipe.toml");
     let text = format!(
         "output = \"out\"\nmodel = {{ preset = \"none\" }}\ndata = [{{ path = \"none\" }}]\noptimizer = {{}}\n\
-         train = {{ batch_size = {PAIRS}, epochs = 1, {train} }}\n"
+         train = {{ batch_size = {PAIRS}, epochs = 1, {train} }}\n\
+         distillation = {{ teacher = \"none\", weight = 0.7 }}\n"
     );
     std::fs::write(&path, text).expect("written");
     Recipe::read(&path).expect("a recipe")
 }
 
-/// The same pairs in parts of `part`. Captions repeat, and differ in length.
-fn batch(part: usize) -> ClipBatch {
+/// The same pairs in parts of `part`, perhaps with the vectors of a teacher. Captions repeat, and differ in length.
+fn batch(part: usize, is_taught: bool) -> ClipBatch {
     let pixels: Vec<f32> = (0..PAIRS * 3 * SIZE * SIZE).map(|i| (i as f32 * 0.37).sin()).collect();
     let row = |pair: usize| {
         let caption = pair % 9;
@@ -55,7 +57,13 @@ fn batch(part: usize) -> ClipBatch {
         ids.resize(CONTEXT, 0);
         ids
     };
+    let vectors = |first: usize, phase: f32| {
+        let values: Vec<f32> =
+            (first * 16..(first + part) * 16).map(|i| (i as f32 * 0.9 + phase).cos()).collect();
+        ops::l2_normalize(&Tensor::new(&values, &[part, 16]))
+    };
     let pairs = |first: usize| Pairs {
+        taught: is_taught.then(|| Keys { images: vectors(first, 0.0), texts: vectors(first, 1.0) }),
         pixel_values: Tensor::new(
             &pixels[first * 3 * SIZE * SIZE..][..part * 3 * SIZE * SIZE],
             &[part, 3, SIZE, SIZE],
@@ -81,8 +89,32 @@ fn by_name(objective: &Contrastive, mut gradients: Gradients) -> BTreeMap<String
 }
 
 fn run(objective: &Contrastive, part: usize, pass: &Pass) -> (Metrics, BTreeMap<String, Vec<f32>>) {
-    let (losses, gradients) = objective.gradients(&batch(part), pass).expect("computed");
+    run_with(objective, &batch(part, false), pass)
+}
+
+fn run_with(
+    objective: &Contrastive,
+    batch: &ClipBatch,
+    pass: &Pass,
+) -> (Metrics, BTreeMap<String, Vec<f32>>) {
+    let (losses, gradients) = objective.gradients(batch, pass).expect("computed");
     (losses, by_name(objective, gradients))
+}
+
+#[test]
+fn a_teacher_teaches_parts_as_the_whole() {
+    let objective = objective(VIT, "", false);
+    let [whole, parts] = [PAIRS, 4].map(|part| run_with(&objective, &batch(part, true), &Pass::train()));
+    let alone = run(&objective, PAIRS, &Pass::train());
+    assert!((whole.0["distillation"] - parts.0["distillation"]).abs() < 1e-5);
+    assert_eq!(whole.0["contrastive"], alone.0["contrastive"]);
+    for (name, expected) in &whole.1 {
+        let largest = expected.iter().fold(0.0_f32, |max, g| max.max(g.abs()));
+        let off = expected.iter().zip(&parts.1[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off <= 1e-5 * largest + 1e-7, "{name} is off by {off} of {largest}");
+    }
+    let name = "visual_projection.weight";
+    assert!(whole.1[name] != alone.1[name], "it teaches");
 }
 
 #[test]

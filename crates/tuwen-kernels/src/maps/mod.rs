@@ -15,6 +15,8 @@ mod multiply;
 #[cfg(target_arch = "x86_64")]
 mod numbers;
 #[cfg(target_arch = "x86_64")]
+mod stem;
+#[cfg(target_arch = "x86_64")]
 mod tiles;
 
 use crate::conv::{ConvShape, PackedConv};
@@ -40,6 +42,12 @@ pub struct MapShape {
 const STEP: usize = 32;
 
 impl MapShape {
+    /// Of the result of a convolution.
+    pub fn of_convolution(shape: &ConvShape, exact: bool) -> Self {
+        let (height, width) = (shape.out_height(), shape.out_width());
+        Self { batch: shape.batch, height, width, channels: shape.out_channels, exact }
+    }
+
     /// Whether there is something that computes with maps of this shape.
     pub fn is_supported(&self) -> bool {
         isa() == Isa::Amx && !self.is_empty() && self.channels.is_multiple_of(STEP)
@@ -134,6 +142,25 @@ pub fn conv_maps(
     if let Some(panels) = panels {
         tiles::convolve(x, panels, [from, to], epilogue, y);
     }
+}
+
+/// Convolution of images `x [batch, in, height, width]` of few channels, of any stride and all in f32, whose end is rounded to maps:
+/// `relu(product + bias)` with `weight [out, in, kernel, kernel]`.
+pub fn conv_to_maps(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    shape: &ConvShape,
+    relu: bool,
+    exact: bool,
+    y: &mut [f32],
+) {
+    let to = MapShape::of_convolution(shape, exact);
+    to.check("conv_to_maps", y);
+    shape.check("conv_to_maps", Some(x.len()), Some(weight.len()), Some(to.len()));
+    assert_eq!(bias.len(), to.channels, "conv_to_maps: length of the bias");
+    #[cfg(target_arch = "x86_64")]
+    stem::convolve(x, weight, bias, shape, relu, &to, y);
 }
 
 /// Rounds `x [batch, height, width, channels]` to bf16, or to sums of two numbers where maps are exact.

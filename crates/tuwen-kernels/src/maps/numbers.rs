@@ -75,7 +75,7 @@ impl MapShape {
 }
 
 /// Sets `len` numbers to zero.
-unsafe fn clear(to: *mut u16, len: usize) {
+pub(super) unsafe fn clear(to: *mut u16, len: usize) {
     // SAFETY: the caller's contract.
     unsafe { to.write_bytes(0, len) };
 }

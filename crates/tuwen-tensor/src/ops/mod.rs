@@ -37,7 +37,7 @@ pub use halves::{from_halves, to_halves};
 pub use l2_normalize::l2_normalize;
 pub use layer_norm::layer_norm;
 pub use linear::{Layer, linear, matmul_nt};
-pub use maps::{from_maps, to_maps};
+pub use maps::{conv2d_to_maps, from_maps};
 pub use mlp::mlp;
 pub use permute::{permute, reshape};
 pub use self_attention::self_attention;

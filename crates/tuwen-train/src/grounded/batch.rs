@@ -1,5 +1,6 @@
 //! What a step of BLIP learns from.
 
+use super::Keys;
 use tuwen_data::rng::Rng;
 use tuwen_models::TokenIds;
 use tuwen_models::bert::EncoderStates;
@@ -35,6 +36,8 @@ pub struct CaptionedImages {
     pub written_images: Vec<u32>,
     /// What each pair is about: the name of its class, else its caption.
     pub meanings: Vec<String>,
+    /// Their vectors as a teacher has them, where there is one.
+    pub taught: Option<Keys>,
     /// A number for each image, by which the same one is known again.
     pub ids: Vec<u32>,
 }
@@ -90,6 +93,11 @@ impl GroundedBatch {
     /// The number of the image of each pair.
     pub(super) fn ids(&self) -> Vec<u32> {
         self.pairs().flatten().flat_map(|pairs| pairs.ids.iter().copied()).collect()
+    }
+
+    /// What a teacher makes of all pairs.
+    pub(super) fn taught(&self) -> Option<Keys> {
+        Keys::joined(self.pairs().flatten().map(|pairs| pairs.taught.as_ref()))
     }
 
     fn pairs(&self) -> impl Iterator<Item = Option<&CaptionedImages>> {

@@ -1,5 +1,6 @@
 //! The contrast between images and texts (ITC), whose targets may be soft.
 
+use super::joined;
 use tuwen_nn::{ContrastiveLoss, Meanings, PairLoss, Temperature};
 use tuwen_tensor::{Targets, Tensor, no_grad, ops};
 
@@ -12,6 +13,13 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Those of all parts, if all have some.
+    pub(crate) fn joined<'k>(parts: impl Iterator<Item = Option<&'k Self>>) -> Option<Self> {
+        let parts: Vec<&Self> = parts.collect::<Option<_>>()?;
+        let all = |of: fn(&Self) -> &Tensor| joined(parts.iter().map(|keys| of(keys).clone()).collect());
+        (!parts.is_empty()).then(|| Self { images: all(|keys| &keys.images), texts: all(|keys| &keys.texts) })
+    }
+
     /// Some rows that stand together.
     pub(super) fn part(&self, first: usize, count: usize) -> Self {
         Self {

@@ -1,10 +1,14 @@
 //! Images with captions and questions in batches, as BLIP learns from them.
 
+use std::sync::Arc;
+
 use tuwen_data::loader::{Batch, Loader};
 use tuwen_tensor::Tensor;
 
+use super::Keys;
 use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
 use crate::data::{Images, Parts};
+use crate::distillation::Distillation;
 use crate::recipe::{Blip, Task};
 use crate::{BatchSource, Recipe, Sources, TrainError};
 
@@ -13,19 +17,24 @@ pub struct GroundedData {
     parts: Parts,
     preparation: GroundedPreparation,
     settings: Blip,
+    distillation: Option<Arc<Distillation>>,
 }
 
 impl GroundedData {
-    /// Mixes the data sets of a recipe.
+    /// Mixes the data sets of a recipe, for a network whose vectors have `dim` numbers.
     ///
     /// # Errors
-    /// Weights that leave nothing, or data that do not fill a batch.
+    /// Weights that leave nothing, data that do not fill a batch, or a teacher that does not fit.
     pub fn new(
         recipe: &Recipe,
         sources: &Sources,
         preparation: GroundedPreparation,
+        dim: usize,
     ) -> Result<Self, TrainError> {
-        Self::with_settings(recipe, sources, preparation, recipe.blip.clone())
+        let transform = &preparation.processor.transform;
+        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?.map(Arc::new);
+        let data = Self::with_settings(recipe, sources, preparation, recipe.blip.clone())?;
+        Ok(Self { distillation, ..data })
     }
 
     /// Questions and answers alone, for ALBEF.
@@ -54,7 +63,7 @@ impl GroundedData {
             // Where only answers are learnt, captions are of no use.
             options.require_text = true;
         })?;
-        Ok(Self { parts, preparation, settings })
+        Ok(Self { parts, preparation, settings, distillation: None })
     }
 }
 
@@ -88,6 +97,16 @@ pub(super) fn part_of(
     Ok(GroundedPart { pixel_values, pairs, asked })
 }
 
+/// What a teacher makes of some images of a batch and of the first caption of each.
+fn taught(teacher: &Distillation, batch: &Batch, images: &[u32]) -> Result<Keys, TrainError> {
+    let of_image = |&image: &u32| image as usize;
+    let size = batch.pixel_values.len() / batch.keys.len().max(1);
+    let pixels =
+        images.iter().map(of_image).map(|image| &batch.pixel_values[image * size..(image + 1) * size]);
+    let captions = images.iter().map(of_image).filter_map(|image| batch.captions[image].first());
+    teacher.look(pixels, captions)
+}
+
 impl BatchSource for GroundedData {
     type Batch = GroundedBatch;
 
@@ -97,9 +116,16 @@ impl BatchSource for GroundedData {
 
     fn epoch(&self, epoch: u64, first: u64) -> Box<dyn Iterator<Item = Result<GroundedBatch, TrainError>>> {
         let (preparation, settings) = (self.preparation.clone(), self.settings.clone());
+        let distillation = self.distillation.clone();
         let batches_per_epoch = self.batches_per_epoch();
         Box::new(self.parts.epoch(epoch, first).zip(first..).map(move |(parts, batch)| {
-            let part = |batch: Batch| part(&batch, &preparation, &settings);
+            let part = |batch: Batch| {
+                let mut part = part(&batch, &preparation, &settings)?;
+                if let (Some(teacher), Some(pairs)) = (&distillation, &mut part.pairs) {
+                    pairs.taught = Some(taught(teacher, &batch, &pairs.images)?);
+                }
+                Ok::<_, TrainError>(part)
+            };
             let parts = parts?.into_iter().map(part).collect::<Result<_, _>>()?;
             Ok(GroundedBatch { parts, place: Place { epoch, batch, batches_per_epoch } })
         }))

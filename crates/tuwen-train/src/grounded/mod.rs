@@ -41,6 +41,7 @@ pub use nlvr::{Judge, Judged, JudgedBatch, JudgedData};
 pub(crate) use on_shapes::{AnswersOnShapes, FusedOnShapes, GroundedOnShapes, JudgeOnShapes, Sketch};
 pub use preparation::GroundedPreparation;
 
+use crate::distillation::{self, DISTILLATION};
 use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Blip as Settings, Eval, ExportType, Task};
 use crate::{Metrics, Recipe, TrainError};
@@ -61,6 +62,7 @@ pub struct Grounded {
     preparation: GroundedPreparation,
     settings: Settings,
     duplicates_are_positives: bool,
+    distillation_weight: f64,
     seed: u64,
     teacher: Option<Teacher>,
     notes: Vec<String>,
@@ -105,6 +107,7 @@ impl Grounded {
         let copies = teacher.iter().flat_map(|teacher| teacher.parameters().iter().cloned());
         let parameters = blip.parameters().and(&copies.collect());
         let duplicates_are_positives = recipe.train.duplicates_are_positives;
+        let distillation_weight = recipe.distillation.as_ref().map_or(0.0, |settings| settings.weight);
         let seed = recipe.seed;
         let notes = Vec::new();
         Ok(Self {
@@ -113,6 +116,7 @@ impl Grounded {
             preparation,
             settings,
             duplicates_are_positives,
+            distillation_weight,
             seed,
             teacher,
             notes,
@@ -270,6 +274,14 @@ impl Grounded {
         Some(ops::scale(&loss, weight))
     }
 
+    /// What is learnt of the vectors of a whole batch: the contrast, and what a teacher makes of its pairs.
+    fn comparisons(&self, batch: &GroundedBatch, features: &[Tensor; 2], keys: Option<&Keys>) -> Vec<Loss> {
+        let contrast = || Some((ITC, self.contrast(batch, features, keys)?));
+        let taught = |taught| (DISTILLATION, distillation::loss(features, &taught, self.distillation_weight));
+        let contrast = (self.settings.itc > 0.0).then(contrast).flatten();
+        contrast.into_iter().chain(batch.taught().map(taught)).collect()
+    }
+
     /// How much the copies' opinion counts now.
     fn alpha(&self, batch: &GroundedBatch) -> f32 {
         let ramp = self.settings.alpha_ramp_epochs;
@@ -342,8 +354,8 @@ impl Grounded {
                 features[1].push(text);
             }
         }
-        if !features[0].is_empty() && self.settings.itc > 0.0 {
-            losses.extend(self.contrast(batch, &features.map(joined), keys).map(|loss| (ITC, loss)));
+        if !features[0].is_empty() {
+            losses.extend(self.comparisons(batch, &features.map(joined), keys));
         }
         losses
     }
@@ -358,11 +370,11 @@ impl Grounded {
     ) -> (Metrics, Gradients) {
         let (mut metrics, mut gradients) = (Metrics::new(), Gradients::default());
         let features = self.settings.compares().then(|| self.rehearsed(batch, pass)).flatten();
-        let seeds = features.filter(|_| self.settings.itc > 0.0).and_then(|features| {
+        let seeds = features.and_then(|features| {
             let leaves = features.map(|x| x.leaf());
-            let loss = self.contrast(batch, &leaves, keys)?;
-            *metrics.entry(ITC.into()).or_default() += f64::from(loss.item());
-            gradients.accumulate(loss.backward());
+            let (named, found) = gradients_of(self.comparisons(batch, &leaves, keys));
+            metrics.extend(named);
+            gradients.accumulate(found);
             let [image, text] = leaves.map(|leaf| gradients.take(&leaf));
             Some([image?, text?])
         });

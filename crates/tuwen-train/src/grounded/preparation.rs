@@ -158,6 +158,7 @@ impl GroundedPreparation {
             written_images: (0..).zip(counts).flat_map(|(pair, count)| vec![pair; count]).collect(),
             meanings: images.iter().zip(first).map(|(&image, text)| class(image).unwrap_or(text)).collect(),
             ids: images.iter().map(|&image| ids[image as usize] as u32).collect(),
+            taught: None,
             images,
         }))
     }

@@ -39,6 +39,7 @@ impl ClipOnShapes {
         let mut pairs = |_| Pairs {
             pixel_values: Tensor::shape_only(&[parts.size, 3, side, side]),
             tokens: self.tokens((&mut *lengths).take(parts.size)),
+            taught: None,
         };
         ClipBatch {
             parts: (0..parts.count).map(&mut pairs).collect(),

@@ -15,6 +15,7 @@ mod albef;
 mod blip;
 mod changes;
 mod classification;
+mod distillation;
 mod lock;
 mod lora;
 mod model;
@@ -26,6 +27,7 @@ pub use albef::{Albef, AlbefLearns};
 pub use blip::{Blip, Dialect, Task};
 pub(crate) use changes::differences;
 pub use classification::{Classification, HeadInit, Objective};
+pub use distillation::Distillation;
 pub use lock::{Lock, LockedTower};
 pub use lora::{AdaptedTower, Lora};
 pub use model::{Model, Text, Tokenizer, Vision};
@@ -63,6 +65,9 @@ pub struct Recipe {
     /// What is learnt and how, where the objective is ALBEF's.
     #[serde(default, skip_serializing_if = "Albef::is_default")]
     pub albef: Albef,
+    /// A model whose vectors of images and texts are learnt beside what the objective says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
     /// AdamW and its schedule.
     pub optimizer: Optimizer,
     /// Learning-rate factors and freezing by parameter name; the first match decides.
@@ -127,7 +132,21 @@ impl Recipe {
         self.lora.as_ref().map_or(Ok(()), |lora| lora.check(&self.model))?;
         self.export.check(self.lora.is_some(), &self.tokenizer)?;
         self.eval.iter().try_for_each(Eval::check)?;
+        self.check_distillation()?;
         self.check_objective()
+    }
+
+    /// Only vectors of images and texts in one space can be learnt from others.
+    fn check_distillation(&self) -> Result<(), String> {
+        let Some(distillation) = &self.distillation else { return Ok(()) };
+        positive("distillation.weight", distillation.weight)?;
+        match self.train.objective {
+            Objective::Contrastive => Ok(()),
+            Objective::Blip if self.blip.compares() => Ok(()),
+            _ => Err("[distillation] needs train.objective = \"contrastive\", or \"blip\" with the task \"pretrain\" or \
+                      \"retrieval\""
+                .into()),
+        }
     }
 
     /// What belongs to classification only is refused elsewhere: it would be of no effect.

@@ -8,6 +8,7 @@ mod golden;
 mod albef;
 mod albef_runs;
 mod case;
+mod distillation;
 mod nlvr;
 mod pairs;
 mod resume;

@@ -60,6 +60,7 @@ fn begin(case: &Case, of_retrieval: bool) {
 fn batch(case: &Case, ids: Vec<u32>) -> GroundedBatch {
     let tokens = case.tokens("input_ids", "attention_mask");
     let pairs = CaptionedImages {
+        taught: None,
         images: vec![0, 1, 2, 3],
         written: tokens.clone().starting_with(case.config.tokens.dec),
         tokens,
@@ -145,6 +146,7 @@ fn parts_have_the_gradients_of_the_whole() {
     let half = |first: u32| {
         let rows = [first, first + 1];
         let pairs = CaptionedImages {
+            taught: None,
             images: vec![0, 1],
             tokens: pairs.tokens.select(&rows),
             written: pairs.written.select(&rows),

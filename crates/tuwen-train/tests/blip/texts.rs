@@ -9,6 +9,7 @@ fn captions() {
     let Some(case) = Case::open("blip-sf-tiny-caption", "task = \"caption\"") else { return };
     let written = case.tokens("input_ids", "attention_mask");
     let pairs = CaptionedImages {
+        taught: None,
         images: vec![0, 1, 2],
         tokens: written.clone(),
         written,

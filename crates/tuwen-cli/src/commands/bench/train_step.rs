@@ -141,6 +141,7 @@ fn batch(pixel_values: impl FnOnce(&[usize]) -> Tensor) -> ClipBatch {
     let pairs = Pairs {
         pixel_values: pixel_values(&[BATCH, 3, SIDE, SIDE]),
         tokens: TokenIds { ids, length: CONTEXT, attention_mask: None },
+        taught: None,
     };
     ClipBatch { parts: vec![pairs], meanings: (0..BATCH).map(|pair| pair.to_string()).collect() }
 }
