@@ -100,6 +100,10 @@ impl Device for Cpu {
         filled(len, |out| out.fill(value))
     }
 
+    fn scratch(&self, len: usize) -> Buffer {
+        scratch(len)
+    }
+
     fn read(&self, buffer: &Buffer) -> Vec<f32> {
         host(buffer).to_vec()
     }

@@ -151,6 +151,10 @@ pub trait Device: Send + Sync + Debug {
     fn upload(&self, values: &[f32]) -> Buffer;
     /// A buffer of `len` equal values.
     fn full(&self, len: usize, value: f32) -> Buffer;
+    /// A buffer of `len` values that are to be overwritten.
+    fn scratch(&self, len: usize) -> Buffer {
+        self.full(len, 0.0)
+    }
     /// Copies a buffer to the host.
     fn read(&self, buffer: &Buffer) -> Vec<f32>;
 

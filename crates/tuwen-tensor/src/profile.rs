@@ -96,6 +96,7 @@ impl Device for Profile {
     fn self_attention_backward(&self, kept: Buffer, out: &Buffer, lse: &Buffer, dout: &Buffer, key_mask: Option<&[bool]>, shape: &AttentionShape) -> Buffer;
             fn upload(&self, values: &[f32]) -> Buffer;
             fn full(&self, len: usize, value: f32) -> Buffer;
+            fn scratch(&self, len: usize) -> Buffer;
             fn read(&self, buffer: &Buffer) -> Vec<f32>;
             fn pack_linear(&self, weight: Weight, out: usize, inner: usize, precision: Precision) -> Packed;
             fn pack_conv(&self, weight: Weight, shape: &ConvShape, precision: Precision) -> Packed;

@@ -18,7 +18,7 @@ pub fn concat(parts: &[&Tensor], axis: usize) -> Tensor {
         assert!(fits && part.shape().len() == shape.len(), "cannot join {:?} into {shape:?}", part.shape());
     }
     let (outer, stride) = blocks(&shape, axis);
-    let mut buffer = device.full(outer * stride, 0.0);
+    let mut buffer = device.scratch(outer * stride);
     let mut start = 0;
     for part in parts {
         let (_, len) = blocks(part.shape(), axis);
@@ -48,7 +48,7 @@ pub fn narrow(x: &Tensor, axis: usize, start: usize, length: usize) -> Tensor {
     let inner = stride.checked_div(x.shape()[axis]).unwrap_or(0);
     let mut shape = x.shape().to_vec();
     shape[axis] = length;
-    let mut buffer = device.full(outer * length * inner, 0.0);
+    let mut buffer = device.scratch(outer * length * inner);
     let (from, len) = (start * inner, length * inner);
     device.copy_blocks(x.buffer(), (from, stride), &mut buffer, (0, len), outer, len);
     let y = Tensor::from_buffer(device, buffer, &shape);
