@@ -8,7 +8,7 @@ use tuwen_train::{Recipe, Sources, Start, TrainError, setup};
 
 use crate::resume::{log, recipe_of};
 
-const DRAWS_NOTHING: &str = "dropout = 0.0, itm = 0.0";
+const DRAWS_NOTHING: &str = "dropout = 0.0, itm = 0.0, vqa = 0.1";
 
 /// A recipe whose vectors have so many numbers, with a teacher.
 fn taught(directory: &Path, epochs: u64, train: &str, dim: usize) -> Result<Recipe, TrainError> {
@@ -59,7 +59,7 @@ fn a_teacher_that_does_not_fit_is_refused() {
     let path = directory.path().join("recipe.toml");
     let text = fs::read_to_string(&path).expect("a recipe");
     for [from, to, expected] in [
-        ["itm = 0.0", "itm = 0.0, task = \"caption\"", "[distillation] needs train.objective"],
+        ["itm = 0.0, vqa = 0.1", "itm = 0.0, task = \"caption\"", "[distillation] needs train.objective"],
         ["weight = 0.5", "weight = 0.0", "distillation.weight is 0"],
     ] {
         fs::write(&path, text.replace(from, to)).expect("written");
