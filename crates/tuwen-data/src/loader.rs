@@ -108,6 +108,13 @@ pub struct Batch {
     pub index: u64,
 }
 
+impl Batch {
+    /// The image of each sample: (channel, row, column).
+    pub fn images(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.pixel_values.chunks_exact((self.pixel_values.len() / self.keys.len().max(1)).max(1))
+    }
+}
+
 /// A sample that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

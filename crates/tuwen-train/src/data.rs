@@ -162,10 +162,7 @@ impl BatchSource for ContrastiveData {
             for part in parts? {
                 let pixel_values = preparation.pixel_values(&part);
                 let tokens = preparation.tokens(&part.texts)?;
-                let look = |teacher: &Arc<Distillation>| {
-                    let size = part.pixel_values.len() / part.keys.len().max(1);
-                    teacher.look(part.pixel_values.chunks_exact(size.max(1)), part.texts.iter())
-                };
+                let look = |teacher: &Arc<Distillation>| teacher.look(part.images(), part.texts.iter());
                 let taught = distillation.as_ref().map(look).transpose()?;
                 batch.parts.push(Pairs { pixel_values, tokens, taught });
                 let meaning = |(class, text): (Option<String>, String)| class.unwrap_or(text);

@@ -99,11 +99,9 @@ pub(super) fn part_of(
 
 /// What a teacher makes of some images of a batch and of the first caption of each.
 fn taught(teacher: &Distillation, batch: &Batch, images: &[u32]) -> Result<Keys, TrainError> {
-    let of_image = |&image: &u32| image as usize;
-    let size = batch.pixel_values.len() / batch.keys.len().max(1);
-    let pixels =
-        images.iter().map(of_image).map(|image| &batch.pixel_values[image * size..(image + 1) * size]);
-    let captions = images.iter().map(of_image).filter_map(|image| batch.captions[image].first());
+    let all: Vec<&[f32]> = batch.images().collect();
+    let pixels = images.iter().map(|&image| all[image as usize]);
+    let captions = images.iter().filter_map(|&image| batch.captions[image as usize].first());
     teacher.look(pixels, captions)
 }
 
