@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tuwen::{Ability, Adapter, ModelFiles, Options, write_adapter};
+use tuwen::{Adapter, ModelFiles, Options, write_adapter};
 use tuwen_nn::{LoraConfig, Parameters, Scope};
 use tuwen_tensor::checkpoint::replace_directory;
 
@@ -11,8 +11,8 @@ use crate::{Recipe, TrainError};
 /// Opens the model that a recipe starts from. Without `[lora]` its adapter, if it names one, is merged into it.
 pub(crate) fn open_base(recipe: &Recipe, from: &Path) -> Result<ModelFiles, TrainError> {
     let merged = recipe.model.adapter.as_ref().filter(|_| recipe.lora.is_none());
-    let options = Options { adapter: merged.map(|path| name(recipe, path)), ..Options::default() };
-    ModelFiles::open(&name(recipe, from), &options).map_err(|error| TrainError::Model(error.to_string()))
+    let options = Options { adapter: merged.map(|path| recipe.model_name(path)), ..Options::default() };
+    ModelFiles::open(&recipe.model_name(from), &options).map_err(|error| TrainError::Model(error.to_string()))
 }
 
 /// The scope of a network that starts from a model: all of it learns, or its adapters do.
@@ -22,7 +22,7 @@ pub(crate) fn scope(recipe: &Recipe, files: &ModelFiles) -> Result<Scope, TrainE
     let Some(path) = &recipe.model.adapter else {
         return Ok(Scope::load_trainable(files.weights.clone()).with_lora(config, recipe.seed));
     };
-    let adapter = Adapter::open(&name(recipe, path), &Options::default()).map_err(fault)?;
+    let adapter = Adapter::open(&recipe.model_name(path), &Options::default()).map_err(fault)?;
     continues(&config, &adapter)?;
     let weights = adapter.beside(files.weights.clone()).map_err(fault)?;
     Ok(Scope::load_trainable(weights).with_loaded_lora(config, adapter.factors()))
@@ -53,15 +53,6 @@ pub(crate) fn export(directory: &Path, parameters: &Parameters, recipe: &Recipe)
     replace_directory(directory, |directory| {
         write_adapter(directory, &base.to_string_lossy(), parameters).map_err(fault)
     })
-}
-
-/// What a model is opened by: a built-in one by its name, others by their path.
-pub(crate) fn name(recipe: &Recipe, path: &Path) -> String {
-    let built_in = [tuwen::BUILTIN, Ability::Compare.builtin(), Ability::Match.builtin()];
-    if let Some(name) = built_in.into_iter().find(|name| path == Path::new(name)) {
-        return name.to_owned();
-    }
-    recipe.resolve(path).to_string_lossy().into_owned()
 }
 
 fn fault(error: tuwen::Error) -> TrainError {

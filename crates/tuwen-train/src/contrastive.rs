@@ -11,6 +11,7 @@ use tuwen_tensor::{Gradients, Tensor, no_grad, ops};
 use crate::data::Preparation;
 use crate::distillation::{self, DISTILLATION};
 use crate::evaluation::{self, Towers};
+use crate::grounded::joined;
 use crate::objective::{Loss, Objective, gradients_of};
 use crate::recipe::{Eval, ExportType};
 use crate::{Keys, Metrics, Recipe, Settings, TrainError, export};
@@ -57,10 +58,6 @@ impl Contrastive {
 
     /// Unit vectors of the images and of the texts of a batch.
     fn features(&self, batch: &ClipBatch, pass: &Pass) -> [Tensor; 2] {
-        let joined = |features: Vec<Tensor>| match features.as_slice() {
-            [one] => one.clone(),
-            several => ops::concat(&several.iter().collect::<Vec<_>>(), 0),
-        };
         let image = |pairs: &Pairs| self.clip.embed_image(&pairs.pixel_values, pass);
         let text = |pairs: &Pairs| self.text(&pairs.tokens, pass);
         [joined(batch.parts.iter().map(image).collect()), joined(batch.parts.iter().map(text).collect())]
@@ -89,7 +86,7 @@ impl Contrastive {
 
     /// How far the vectors of a batch are from a teacher's.
     fn distillation(&self, batch: &ClipBatch, features: &[Tensor; 2]) -> Option<Loss> {
-        let taught = Keys::joined(batch.parts.iter().map(|pairs| pairs.taught.as_ref()))?;
+        let taught = Keys::of_all(batch.parts.iter().map(|pairs| pairs.taught.as_ref()))?;
         Some((DISTILLATION, distillation::loss(features, &taught, self.distillation_weight)))
     }
 

@@ -143,7 +143,7 @@ impl ContrastiveData {
     ) -> Result<Self, TrainError> {
         let parts = Parts::new(recipe, sources, Images::of(&preparation), |_| ())?;
         let transform = &preparation.processor.transform;
-        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?.map(Arc::new);
+        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?;
         Ok(Self { parts, preparation, distillation })
     }
 }

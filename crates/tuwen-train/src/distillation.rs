@@ -1,11 +1,13 @@
 //! Learning from the vectors of a model that has learnt: feature distillation, the strongest single loss of CLIP-KD
 //! (arXiv 2307.12732), with teachers of any kind that compare images and texts.
 
+use std::sync::Arc;
+
 use tuwen::{Model, Options};
 use tuwen_data::image::{Picture, RgbImage, Transform};
 use tuwen_tensor::{Tensor, ops};
 
-use crate::{Keys, Recipe, TrainError, adapter};
+use crate::{Keys, Recipe, TrainError};
 
 /// The name of the loss in the log.
 pub(crate) const DISTILLATION: &str = "distillation";
@@ -29,19 +31,19 @@ impl Distillation {
         transform: &Transform,
         image_size: usize,
         dim: usize,
-    ) -> Result<Option<Self>, TrainError> {
+    ) -> Result<Option<Arc<Self>>, TrainError> {
         let Some(settings) = &recipe.distillation else { return Ok(None) };
         let options = Options { precision: recipe.train.precision.into(), ..Options::default() };
-        let teacher = tuwen::load(&adapter::name(recipe, &settings.teacher), &options)?;
+        let teacher = tuwen::load(&recipe.model_name(&settings.teacher), &options)?;
         teacher.require(tuwen::Ability::Compare)?;
-        let taught = teacher.embed_texts(&["a photo"])?.embeddings.dim();
+        let taught = teacher.embedder().dim();
         if taught != dim {
             return Err(TrainError::Model(format!(
                 "vectors of {}, from which it is to learn, have {taught} numbers; those of the network have {dim}",
                 teacher.name()
             )));
         }
-        Ok(Some(Self { teacher, transform: transform.clone(), image_size }))
+        Ok(Some(Arc::new(Self { teacher, transform: transform.clone(), image_size })))
     }
 
     /// What the teacher makes of images as the network sees them, each `[3, image_size, image_size]`, and of a text of

@@ -62,7 +62,7 @@ pub use grounded::{
 pub use matcher::{Class, Matcher};
 pub use model::Model;
 pub use pixels::Pixels;
-pub use source::BUILTIN;
+pub use source::{BUILTIN, is_built_in};
 pub use towers::ClipModel;
 pub use tuwen_data::image::Picture;
 pub use tuwen_data::tokenizer::Truncated;

@@ -9,6 +9,11 @@ use crate::{Error, Options};
 /// the one that serves a task.
 pub const BUILTIN: &str = "builtin";
 
+/// Whether a model inside this library is called so.
+pub fn is_built_in(name: &str) -> bool {
+    BuiltIn::named(name).is_some()
+}
+
 /// A place that a model can be loaded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {

@@ -97,7 +97,7 @@ impl GroundedBatch {
 
     /// What a teacher makes of all pairs.
     pub(super) fn taught(&self) -> Option<Keys> {
-        Keys::joined(self.pairs().flatten().map(|pairs| pairs.taught.as_ref()))
+        Keys::of_all(self.pairs().flatten().map(|pairs| pairs.taught.as_ref()))
     }
 
     fn pairs(&self) -> impl Iterator<Item = Option<&CaptionedImages>> {

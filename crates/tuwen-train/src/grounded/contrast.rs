@@ -13,11 +13,16 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Those of all parts, if all have some.
-    pub(crate) fn joined<'k>(parts: impl Iterator<Item = Option<&'k Self>>) -> Option<Self> {
+    /// Those of all parts, if there are any and all have some.
+    pub(crate) fn of_all<'k>(parts: impl Iterator<Item = Option<&'k Self>>) -> Option<Self> {
         let parts: Vec<&Self> = parts.collect::<Option<_>>()?;
+        (!parts.is_empty()).then(|| Self::joined(&parts))
+    }
+
+    /// Those of all parts, of which there has to be one.
+    pub(super) fn joined(parts: &[&Self]) -> Self {
         let all = |of: fn(&Self) -> &Tensor| joined(parts.iter().map(|keys| of(keys).clone()).collect());
-        (!parts.is_empty()).then(|| Self { images: all(|keys| &keys.images), texts: all(|keys| &keys.texts) })
+        Self { images: all(|keys| &keys.images), texts: all(|keys| &keys.texts) }
     }
 
     /// Some rows that stand together.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tuwen_data::loader::{Batch, Loader};
 use tuwen_tensor::Tensor;
 
-use super::Keys;
-use super::{GroundedBatch, GroundedPart, GroundedPreparation, Place};
+use super::{GroundedBatch, GroundedPart, GroundedPreparation, Keys, Place};
 use crate::data::{Images, Parts};
 use crate::distillation::Distillation;
 use crate::recipe::{Blip, Task};
@@ -32,7 +31,7 @@ impl GroundedData {
         dim: usize,
     ) -> Result<Self, TrainError> {
         let transform = &preparation.processor.transform;
-        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?.map(Arc::new);
+        let distillation = Distillation::open(recipe, transform, preparation.image_size, dim)?;
         let data = Self::with_settings(recipe, sources, preparation, recipe.blip.clone())?;
         Ok(Self { distillation, ..data })
     }

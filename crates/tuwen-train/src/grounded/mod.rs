@@ -441,7 +441,8 @@ fn settings_of_albef(recipe: &Recipe) -> crate::Settings {
     crate::Settings { decays_all: recipe.optimizer.decay_all.unwrap_or(false), ..settings_of_pytorch(recipe) }
 }
 
-fn joined(parts: Vec<Tensor>) -> Tensor {
+/// Rows of parts as those of one tensor; no copy where there is one part.
+pub(crate) fn joined(parts: Vec<Tensor>) -> Tensor {
     match parts.as_slice() {
         [one] => one.clone(),
         several => ops::concat(&several.iter().collect::<Vec<_>>(), 0),

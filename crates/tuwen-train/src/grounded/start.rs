@@ -11,7 +11,7 @@ use tuwen_models::{Beginning, Misfit};
 use tuwen_nn::Scope;
 
 use super::network::{fail, fits, read_vocabulary, said, spread};
-use crate::{Recipe, TrainError, adapter};
+use crate::{Recipe, TrainError};
 
 /// A network as files have it, ready to be built for the task of a recipe.
 pub(super) struct Started<C> {
@@ -81,7 +81,7 @@ fn begun(
 /// The files, with positions for images of the recipe's size.
 fn open(recipe: &Recipe, from: &Path) -> Result<GroundedFiles, TrainError> {
     let options = Options { image_size: recipe.model.image_size, ..Options::default() };
-    Ok(GroundedFiles::open(&adapter::name(recipe, from), &options)?)
+    Ok(GroundedFiles::open(&recipe.model_name(from), &options)?)
 }
 
 /// The tokenizer that the recipe names, else that of the files.

@@ -200,6 +200,14 @@ impl Recipe {
         if is_remote(path) { path.to_owned() } else { self.base.join(path) }
     }
 
+    /// What a model of the recipe is opened by: a built-in one by its name, others by their path.
+    pub(crate) fn model_name(&self, path: &Path) -> String {
+        match path.to_str() {
+            Some(name) if tuwen::is_built_in(name) => name.to_owned(),
+            _ => self.resolve(path).to_string_lossy().into_owned(),
+        }
+    }
+
     /// A data set of the recipe, ready to be opened.
     pub(crate) fn dataset(&self, spec: &DatasetSpec) -> DatasetSpec {
         let resolved = |path: &Option<PathBuf>| path.as_ref().map(|path| self.resolve(path));

@@ -155,9 +155,7 @@ impl Fused {
 }
 
 fn keys_of(parts: &[Prepared]) -> Keys {
-    let joined_by =
-        |of: fn(&Keys) -> &Tensor| joined(parts.iter().map(|part| of(&part.taught.keys).clone()).collect());
-    Keys { images: joined_by(|keys| &keys.images), texts: joined_by(|keys| &keys.texts) }
+    Keys::joined(&parts.iter().map(|part| &part.taught.keys).collect::<Vec<_>>())
 }
 
 /// Vectors of images and texts of a whole batch from those of its parts.
